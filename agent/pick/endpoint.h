@@ -1,0 +1,73 @@
+/*
+ * The live table of endpoints: one slot per model server, kept from snapshot to snapshot.
+ *
+ * What workers read and write at each decision (open tickets, foreign load, state) lies in dense
+ * arrays of atomics, indexed by a slot number, so that a scan over a pool of 1,000 touches some
+ * kilobytes and takes no lock. Everything else about an endpoint belongs to the control thread.
+ *
+ * Load = open tickets + foreign load. Open tickets are exact at every moment. Foreign load is
+ * what the server itself reported (waiting + running) less our tickets that were open there when
+ * it answered, never below zero; it is 0 until the first good scrape.
+ */
+#ifndef PICK_ENDPOINT_H
+#define PICK_ENDPOINT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Why an endpoint is not picked; none set: it is a candidate. */
+enum endpoint_flag {
+	ENDPOINT_MAINT = 1 << 0,       /* HAProxy: in maintenance */
+	ENDPOINT_DRAIN = 1 << 1,       /* HAProxy: draining, or weight 0 */
+	ENDPOINT_DOWN = 1 << 2,        /* HAProxy: its health check failed */
+	ENDPOINT_SCRAPE_DEAD = 1 << 3, /* N scrapes in a row failed; one good one clears it */
+	ENDPOINT_FULL = 1 << 4,        /* HAProxy: at its maxconn, with what others sent there */
+	ENDPOINT_GONE = 1 << 5,        /* left the configuration; only its tickets are left */
+	ENDPOINT_NOT_READY = 1 << 6,   /* Kubernetes: not ready or being deleted */
+};
+
+/* The table; opaque. One per process. */
+struct endpoints;
+
+/* @max slots (option limits.endpoints). NULL when memory is short. */
+struct endpoints *endpoints_new(uint32_t max);
+struct endpoints *endpoints_free(struct endpoints *e);
+uint32_t endpoints_max(const struct endpoints *e);
+
+/* A free slot, zeroed, or -ENOSPC. Control thread only. */
+int endpoint_alloc(struct endpoints *e) __attribute__((warn_unused_result));
+/* Gives the slot back once no snapshot names it; its generation moves on, so that late tickets
+ * and log lines for the old owner are recognised. Control thread only. */
+void endpoint_release(struct endpoints *e, uint32_t slot);
+uint32_t endpoint_generation(const struct endpoints *e, uint32_t slot);
+
+/* The one mover of state: clears @clear, sets @set, returns the flags before. Control thread. */
+unsigned endpoint_set_flags(struct endpoints *e, uint32_t slot, unsigned clear, unsigned set);
+unsigned endpoint_flags(const struct endpoints *e, uint32_t slot);
+
+/* A scrape answered: @waiting + @running requests there, @open_then = endpoint_open() as read
+ * when the answer came. Control thread. */
+void endpoint_observe(struct endpoints *e, uint32_t slot, double waiting, double running,
+		      double kv_usage, uint32_t open_then, uint64_t now_ns);
+/* What was scraped is too old to count: load is tickets alone until the next good scrape. */
+void endpoint_forget(struct endpoints *e, uint32_t slot);
+/* The most requests HAProxy may have there (maxconn; 0: no limit) and how many of others' it
+ * holds now. */
+void endpoint_set_room(struct endpoints *e, uint32_t slot, uint32_t maxconn, uint32_t others);
+
+uint32_t endpoint_open(const struct endpoints *e, uint32_t slot);
+/* open + foreign: the number least-loaded compares, in requests. */
+double endpoint_load(const struct endpoints *e, uint32_t slot);
+
+/* What can be said about one endpoint, for /state, /metrics and explain. */
+struct endpoint_view {
+	unsigned flags;
+	uint32_t open, maxconn, others;
+	double foreign, waiting, running, kv_usage; /* kv_usage 0..1, -1: not told */
+	double rate;                                /* requests finished a second, 0: not known */
+	uint64_t observed_ns;                       /* 0: never scraped */
+	uint64_t picks, finished, failed;
+};
+void endpoint_view(const struct endpoints *e, uint32_t slot, struct endpoint_view *ret);
+
+#endif

@@ -1,0 +1,43 @@
+/*
+ * Tickets: one per dispatch, from its ACK to its log line.
+ *
+ * Opening is wait-free for a worker: each worker has slots of its own. Closing comes from the
+ * thread that reads the log lines. A ticket's name is one 63-bit integer: instance, worker, slot
+ * and generation, so a line of an earlier life of the agent, a repeated one or a forged one is
+ * recognised and counted, never applied.
+ */
+#ifndef PICK_TICKET_H
+#define PICK_TICKET_H
+
+#include <stdint.h>
+#include "pick/endpoint.h"
+
+struct tickets;
+
+/* @max tickets per worker (option limits.tickets), @workers ≥ 1, @instance: random, tells this
+ * process from its predecessor. Borrows @e. */
+struct tickets *tickets_new(struct endpoints *e, unsigned workers, uint32_t max, uint32_t instance);
+struct tickets *tickets_free(struct tickets *t);
+
+/* Counts a request on @slot. Returns the ticket's name > 0, or 0 when all are out (counted; the
+ * request goes on uncounted). Only from worker @worker. */
+int64_t ticket_open(struct tickets *t, unsigned worker, uint32_t slot, uint32_t model,
+		    uint64_t now_ns) __attribute__((warn_unused_result));
+
+struct ticket_info {
+	uint32_t slot, generation; /* the endpoint it was opened on */
+	uint32_t model;            /* as given to ticket_open() */
+	uint64_t opened_ns;
+};
+/* 0 and *ret, or -ENOENT: not one of ours, or closed already, or expired. Control thread. */
+int ticket_close(struct tickets *t, int64_t name, struct ticket_info *ret)
+	__attribute__((warn_unused_result));
+
+/* Closes what is older than @max_age_ns; returns how many. Looks at most at @budget slots a call
+ * and goes on where it stopped. Control thread. */
+unsigned tickets_expire(struct tickets *t, uint64_t now_ns, uint64_t max_age_ns, unsigned budget);
+
+uint32_t tickets_open(const struct tickets *t);
+uint64_t tickets_exhausted(const struct tickets *t);
+
+#endif
