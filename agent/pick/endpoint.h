@@ -7,7 +7,10 @@
  *
  * Load = open tickets + foreign load. Open tickets are exact at every moment. Foreign load is
  * what the server itself reported (waiting + running) less our tickets that were open there when
- * it answered, never below zero; it is 0 until the first good scrape.
+ * it answered, never below zero; it is 0 until the first good scrape. Where the server has
+ * reported fewer requests than we have tickets open at each scrape of a whole minute
+ * (ENDPOINT_DRIFT_NS), the smallest of these differences is what was lost on the way (log lines
+ * that never came); it is taken off the load until a scrape says otherwise.
  */
 #ifndef PICK_ENDPOINT_H
 #define PICK_ENDPOINT_H
@@ -25,6 +28,9 @@ enum endpoint_flag {
 	ENDPOINT_GONE = 1 << 5,        /* left the configuration; only its tickets are left */
 	ENDPOINT_NOT_READY = 1 << 6,   /* Kubernetes: not ready or being deleted */
 };
+
+/* A report that stays below our count for this long is a drift, not requests under way. */
+#define ENDPOINT_DRIFT_NS (UINT64_C(60) * 1000000000)
 
 /* The table; opaque. One per process. */
 struct endpoints;
@@ -55,6 +61,13 @@ void endpoint_forget(struct endpoints *e, uint32_t slot);
  * holds now. */
 void endpoint_set_room(struct endpoints *e, uint32_t slot, uint32_t maxconn, uint32_t others);
 
+/* A worker chose it. */
+void endpoint_picked(struct endpoints *e, uint32_t slot);
+/* A request that was opened at @opened_ns ended there; @ok: it was answered. Feeds the rate. Late
+ * ends of an earlier owner of the slot (@generation) are ignored. Control thread. */
+void endpoint_finished(struct endpoints *e, uint32_t slot, uint32_t generation, uint64_t opened_ns,
+		       uint64_t now_ns, bool ok);
+
 uint32_t endpoint_open(const struct endpoints *e, uint32_t slot);
 /* open + foreign: the number least-loaded compares, in requests. */
 double endpoint_load(const struct endpoints *e, uint32_t slot);
@@ -63,9 +76,11 @@ double endpoint_load(const struct endpoints *e, uint32_t slot);
 struct endpoint_view {
 	unsigned flags;
 	uint32_t open, maxconn, others;
+	double load;                                /* what least-loaded compares */
+	double drift;                               /* taken off open, see above */
 	double foreign, waiting, running, kv_usage; /* kv_usage 0..1, -1: not told */
-	double rate;                                /* requests finished a second, 0: not known */
-	uint64_t observed_ns;                       /* 0: never scraped */
+	double rate;          /* requests finished per busy second; 0: not known */
+	uint64_t observed_ns; /* 0: never scraped */
 	uint64_t picks, finished, failed;
 };
 void endpoint_view(const struct endpoints *e, uint32_t slot, struct endpoint_view *ret);

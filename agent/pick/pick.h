@@ -11,9 +11,9 @@
 #define PICK_MAX 3
 
 enum pick_verdict {
-	PICK_OK,          /* n candidates */
-	PICK_ANY,         /* the pool is there, HAProxy may choose: nothing known, or all full/draining
-			     and when_full is queue */
+	PICK_OK,  /* n candidates */
+	PICK_ANY, /* the pool is there, HAProxy may choose: nothing known, or all full/draining
+		     and when_full is queue */
 	PICK_SATURATED,   /* 429 */
 	PICK_NO_ENDPOINT, /* 503: every endpoint is down */
 };
@@ -25,11 +25,14 @@ struct pick_result {
 };
 
 struct pick_env {
-	uint64_t now_ns;
-	uint64_t chance;   /* uniform random bits, new for each call */
+	uint64_t chance;          /* uniform random bits, new for each call */
 	_Atomic uint32_t *cursor; /* the pool's round-robin position */
 };
 
+/*
+ * Never names an endpoint with a flag set. Without a candidate: PICK_SATURATED or PICK_ANY (as
+ * when_full says) when at least one is only full, PICK_NO_ENDPOINT otherwise.
+ */
 void pick(const struct pool *pool, const struct endpoints *e, const struct pick_env *env,
 	  struct pick_result *ret);
 

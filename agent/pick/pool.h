@@ -20,12 +20,13 @@ struct pool_endpoint {
 
 struct pool {
 	char *name;
-	char *backend;   /* HAProxy's backend */
-	uint32_t stat;   /* index of its counters and its round-robin cursor */
+	char *backend; /* HAProxy's backend */
+	uint32_t stat; /* index of its counters and its round-robin cursor */
 	const struct policy *policy;
 	enum pool_when_full when_full;
 	uint32_t max_inflight; /* most open tickets of the whole pool; 0: no limit */
 	uint32_t retry_after;  /* seconds, with 429 and 503 */
+	bool known;            /* the pool's source has answered: no endpoint means there is none */
 	uint32_t n;
 	struct pool_endpoint *endpoints;
 	uint32_t *slots; /* endpoints[i].slot, dense for the scan */

@@ -31,7 +31,7 @@ struct ticket_info {
 };
 /* 0 and *ret, or -ENOENT: not one of ours, or closed already, or expired. Control thread. */
 int ticket_close(struct tickets *t, int64_t name, struct ticket_info *ret)
-	__attribute__((warn_unused_result));
+    __attribute__((warn_unused_result));
 
 /* Closes what is older than @max_age_ns; returns how many. Looks at most at @budget slots a call
  * and goes on where it stopped. Control thread. */

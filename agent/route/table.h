@@ -14,13 +14,13 @@ struct route_table;
 /* One name that clients may ask for. All views are copied. */
 struct route_def {
 	struct view model;
-	uint32_t pool;            /* index into the snapshot's pools */
-	struct view base;         /* base model: of an adapter; of a base model, itself */
-	struct view parent;       /* as /v1/models says; may be absent */
-	struct view target;       /* rewrite the body's model to this; absent: leave it */
-	uint32_t weight;          /* several defs of one name share its requests by weight */
-	uint32_t stat;            /* index of the model's counters */
-	bool hidden;              /* not in /v1/models */
+	uint32_t pool;      /* index into the snapshot's pools */
+	struct view base;   /* base model: of an adapter; of a base model, itself */
+	struct view parent; /* as /v1/models says; may be absent */
+	struct view target; /* rewrite the body's model to this; absent: leave it */
+	uint32_t weight;    /* several defs of one name share its requests by weight */
+	uint32_t stat;      /* index of the model's counters */
+	bool hidden;        /* not in /v1/models */
 };
 
 /* What a look-up finds; views live as long as the table. */

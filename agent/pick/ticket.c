@@ -1,0 +1,203 @@
+/*
+ * Tickets.
+ *
+ * Each worker owns `max` slots. The free ones wait in a ring of one producer, the control thread
+ * that closes, and one consumer, the worker that opens; so neither ever waits, and a slot is used
+ * again as late as possible. A ticket's name:
+ *
+ *   bit 62…47 instance | 46…41 worker | 40…19 slot | 18…0 generation of the slot
+ *
+ * The instance's lowest bit is set, so a name is never 0. A slot's `state` is 0 when free and the
+ * generation + 1 while open; closing is a compare-and-swap on it, so that of two closes one wins.
+ * The worker writes the other fields before it publishes the state (release), the control thread
+ * reads them after it saw it (acquire).
+ */
+#include "pick/ticket.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "pick/live.h"
+
+#define GENERATION_BITS 19
+#define SLOT_BITS       22
+#define WORKER_BITS     6
+#define INSTANCE_BITS   16
+#define MASK(bits)      ((UINT64_C(1) << (bits)) - 1)
+
+struct ticket {
+	_Atomic uint32_t state;
+	uint32_t generation; /* the next one; the worker's */
+	uint32_t slot, slot_generation, model;
+	uint64_t opened_ns;
+};
+
+struct desk {
+	_Alignas(64) uint32_t head; /* the worker's end of the ring of free slots */
+	_Atomic uint64_t exhausted;
+	_Alignas(64) _Atomic uint32_t tail; /* the control thread's end */
+	uint32_t expire_at;
+	uint32_t *ring; /* max + 1 places; free from head to tail */
+	struct ticket *tickets;
+};
+
+struct tickets {
+	struct endpoints *endpoints;
+	unsigned workers;
+	uint32_t max;
+	uint64_t instance;
+	_Atomic uint32_t open;
+	struct desk *desks;
+};
+
+struct tickets *tickets_new(struct endpoints *e, unsigned workers, uint32_t max, uint32_t instance)
+{
+	struct tickets *t;
+
+	if (workers < 1 || workers > 1U << WORKER_BITS || max < 1 || max > 1U << SLOT_BITS)
+		return NULL;
+	t = calloc(1, sizeof(*t));
+	if (!t)
+		return NULL;
+	t->endpoints = e;
+	t->workers = workers;
+	t->max = max;
+	t->instance = (instance & MASK(INSTANCE_BITS)) | 1;
+	t->desks = aligned_alloc(64, workers * sizeof(*t->desks));
+	if (!t->desks) {
+		free(t);
+		return NULL;
+	}
+	for (unsigned w = 0; w < workers; w++)
+		t->desks[w] = (struct desk){.tail = max};
+	for (unsigned w = 0; w < workers; w++) {
+		struct desk *d = &t->desks[w];
+
+		d->ring = malloc(((size_t)max + 1) * sizeof(*d->ring));
+		d->tickets = calloc(max, sizeof(*d->tickets));
+		if (!d->ring || !d->tickets)
+			return tickets_free(t);
+		for (uint32_t i = 0; i < max; i++)
+			d->ring[i] = i;
+	}
+	return t;
+}
+
+struct tickets *tickets_free(struct tickets *t)
+{
+	if (t) {
+		for (unsigned w = 0; w < t->workers; w++) {
+			free(t->desks[w].ring);
+			free(t->desks[w].tickets);
+		}
+		free(t->desks);
+		free(t);
+	}
+	return NULL;
+}
+
+int64_t ticket_open(struct tickets *t, unsigned worker, uint32_t slot, uint32_t model,
+		    uint64_t now_ns)
+{
+	struct desk *d = &t->desks[worker];
+	struct ticket *k;
+	uint32_t i, generation;
+
+	if (d->head == atomic_load_explicit(&d->tail, memory_order_acquire)) {
+		atomic_fetch_add_explicit(&d->exhausted, 1, memory_order_relaxed);
+		return 0;
+	}
+	i = d->ring[d->head];
+	d->head = d->head == t->max ? 0 : d->head + 1;
+
+	k = &d->tickets[i];
+	generation = k->generation;
+	k->generation = (generation + 1) & (uint32_t)MASK(GENERATION_BITS);
+	k->slot = slot;
+	k->slot_generation = endpoint_generation(t->endpoints, slot);
+	k->model = model;
+	k->opened_ns = now_ns;
+	/* Counted before it can be closed, so no count ever passes below zero. */
+	atomic_fetch_add_explicit(&t->endpoints->open[slot], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&t->open, 1, memory_order_relaxed);
+	atomic_store_explicit(&k->state, generation + 1, memory_order_release);
+	return (int64_t)(t->instance << (WORKER_BITS + SLOT_BITS + GENERATION_BITS) |
+			 (uint64_t)worker << (SLOT_BITS + GENERATION_BITS) |
+			 (uint64_t)i << GENERATION_BITS | generation);
+}
+
+static int close_slot(struct tickets *t, struct desk *d, uint32_t i, uint32_t state,
+		      struct ticket_info *ret)
+{
+	struct endpoints *e = t->endpoints;
+	struct ticket *k = &d->tickets[i];
+	uint32_t tail = atomic_load_explicit(&d->tail, memory_order_relaxed);
+	uint32_t seen = state;
+
+	if (!atomic_compare_exchange_strong_explicit(&k->state, &seen, 0, memory_order_acq_rel,
+						     memory_order_acquire))
+		return -ENOENT;
+	*ret = (struct ticket_info){
+	    .slot = k->slot,
+	    .generation = k->slot_generation,
+	    .model = k->model,
+	    .opened_ns = k->opened_ns,
+	};
+	/* A slot that changed hands began its count anew: this ticket is not in it. */
+	if (endpoint_generation(e, k->slot) == k->slot_generation)
+		atomic_fetch_sub_explicit(&e->open[k->slot], 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&t->open, 1, memory_order_relaxed);
+	d->ring[tail] = i;
+	atomic_store_explicit(&d->tail, tail == t->max ? 0 : tail + 1, memory_order_release);
+	return 0;
+}
+
+int ticket_close(struct tickets *t, int64_t name, struct ticket_info *ret)
+{
+	uint64_t bits = (uint64_t)name;
+	uint32_t generation = (uint32_t)(bits & MASK(GENERATION_BITS));
+	uint32_t i = (uint32_t)(bits >> GENERATION_BITS & MASK(SLOT_BITS));
+	unsigned worker = (unsigned)(bits >> (SLOT_BITS + GENERATION_BITS) & MASK(WORKER_BITS));
+
+	if (name <= 0 || bits >> (WORKER_BITS + SLOT_BITS + GENERATION_BITS) != t->instance ||
+	    worker >= t->workers || i >= t->max)
+		return -ENOENT;
+	return close_slot(t, &t->desks[worker], i, generation + 1, ret);
+}
+
+unsigned tickets_expire(struct tickets *t, uint64_t now_ns, uint64_t max_age_ns, unsigned budget)
+{
+	unsigned expired = 0;
+
+	for (unsigned w = 0; w < t->workers; w++) {
+		struct desk *d = &t->desks[w];
+
+		for (unsigned n = 0; n < budget && n < t->max; n++) {
+			struct ticket *k = &d->tickets[d->expire_at];
+			uint32_t state = atomic_load_explicit(&k->state, memory_order_acquire);
+			struct ticket_info info;
+
+			/* opened_ns is stable while the state is: only this thread closes. */
+			if (state && now_ns > k->opened_ns && now_ns - k->opened_ns > max_age_ns &&
+			    close_slot(t, d, d->expire_at, state, &info) == 0)
+				expired++;
+			d->expire_at = d->expire_at + 1 == t->max ? 0 : d->expire_at + 1;
+		}
+	}
+	return expired;
+}
+
+uint32_t tickets_open(const struct tickets *t)
+{
+	return atomic_load_explicit(&t->open, memory_order_relaxed);
+}
+
+uint64_t tickets_exhausted(const struct tickets *t)
+{
+	uint64_t sum = 0;
+
+	for (unsigned w = 0; w < t->workers; w++)
+		sum += atomic_load_explicit(&t->desks[w].exhausted, memory_order_relaxed);
+	return sum;
+}
