@@ -1,0 +1,161 @@
+/*
+ * A decision as an ACK frame.
+ *
+ * An ACK is never empty: verdict is set in every one, because HAProxy 3.1 and early 3.2 do not
+ * deliver an empty ACK and the request would wait out its whole timeout.
+ */
+#include "serve/answer.h"
+
+#include <netinet/in.h>
+
+#include "spop/ack.h"
+#include "spop/frame.h"
+
+#define BIT(symbol) (UINT32_C(1) << VARIABLE_##symbol)
+
+/* A frame's head and, for each variable, action, scope, its name and the longest number. */
+#define BOUND_FIXED (SPOP_FRAME_HEAD_MAX + VARIABLE_COUNT * 32)
+
+static const char *const names[] = {
+#define VARIABLE(symbol, name, type, when) name,
+#include "serve/variable.def"
+#undef VARIABLE
+};
+
+struct reply {
+	struct spop_ack ack;
+	variables_t set;
+};
+
+variables_t variable_bit(const char *name)
+{
+	for (unsigned i = 0; i < VARIABLE_COUNT; i++)
+		if (strcmp(names[i], name) == 0)
+			return UINT32_C(1) << i;
+	return 0;
+}
+
+size_t answer_bound(const struct decision *d)
+{
+	size_t n = BOUND_FIXED;
+
+	if (d->has_model)
+		n += d->request.model.len;
+	if (d->has_target)
+		n += d->target.target.len + d->target.base.len;
+	if (d->pool) {
+		n += strlen(d->pool->backend);
+		for (uint32_t i = 0; i < d->pick.n; i++) {
+			const char *server = d->pool->endpoints[d->pick.index[i]].server;
+
+			n += server ? strlen(server) : 0;
+		}
+	}
+	return n;
+}
+
+static bool wants(const struct reply *r, enum variable v)
+{
+	return r->set >> v & 1;
+}
+
+static struct spop_view var_name(enum variable v)
+{
+	return spop_view_str(names[v]);
+}
+
+static void put_str(struct reply *r, enum variable v, struct view value)
+{
+	if (wants(r, v))
+		spop_ack_set_str(&r->ack, SPOP_SCOPE_TXN, var_name(v),
+				 spop_view_of(value.ptr, value.len));
+}
+
+static void put_int(struct reply *r, enum variable v, int64_t value)
+{
+	if (wants(r, v))
+		spop_ack_set_int(&r->ack, SPOP_SCOPE_TXN, var_name(v), value);
+}
+
+static void put_dst(struct reply *r, const struct sockaddr_storage *addr)
+{
+	const struct sockaddr_in *v4 = (const void *)addr;
+	const struct sockaddr_in6 *v6 = (const void *)addr;
+
+	if (addr->ss_family == AF_INET) {
+		if (wants(r, VARIABLE_DST))
+			spop_ack_set_var(&r->ack, SPOP_SCOPE_TXN, var_name(VARIABLE_DST),
+					 spop_value_ipv4(&v4->sin_addr));
+		put_int(r, VARIABLE_DST_PORT, ntohs(v4->sin_port));
+	} else if (addr->ss_family == AF_INET6) {
+		if (wants(r, VARIABLE_DST))
+			spop_ack_set_var(&r->ack, SPOP_SCOPE_TXN, var_name(VARIABLE_DST),
+					 spop_value_ipv6(&v6->sin6_addr));
+		put_int(r, VARIABLE_DST_PORT, ntohs(v6->sin6_port));
+	}
+}
+
+static void put_servers(struct reply *r, const struct decision *d)
+{
+	static const enum variable server[PICK_MAX] = {VARIABLE_SERVER, VARIABLE_SERVER2,
+						       VARIABLE_SERVER3};
+
+	for (uint32_t i = 0; i < d->pick.n; i++) {
+		const struct pool_endpoint *e = &d->pool->endpoints[d->pick.index[i]];
+
+		if (e->server)
+			put_str(r, server[i], view_str(e->server));
+		else if (i == 0)
+			put_dst(r, &e->addr);
+	}
+}
+
+static void put_model(struct reply *r, const struct decision *d)
+{
+	if (d->has_model)
+		put_str(r, VARIABLE_MODEL, d->request.model);
+	if (!d->has_target)
+		return;
+	if (d->target.base.len)
+		put_str(r, VARIABLE_BASE_MODEL, d->target.base);
+	if (d->target.target.len && d->verdict == VERDICT_ROUTED) {
+		put_str(r, VARIABLE_TARGET_MODEL, d->target.target);
+		if (d->request.model_at >= 0) {
+			put_int(r, VARIABLE_REWRITE_AT, d->request.model_at);
+			put_int(r, VARIABLE_REWRITE_LEN, d->request.model_len);
+		}
+	}
+}
+
+static size_t write_set(const struct decision *d, variables_t set, int64_t ticket,
+			uint64_t stream_id, uint64_t frame_id, void *buf, size_t cap)
+{
+	struct reply r = {.set = set | BIT(VERDICT)};
+
+	spop_ack_begin(&r.ack, buf, cap, stream_id, frame_id);
+	put_str(&r, VARIABLE_VERDICT, view_str(verdict_name(d->verdict)));
+	put_int(&r, VARIABLE_STATUS, d->status);
+	if (d->pool && (d->verdict == VERDICT_SATURATED || d->verdict == VERDICT_NO_ENDPOINT))
+		put_int(&r, VARIABLE_RETRY_AFTER, d->pool->retry_after);
+	put_model(&r, d);
+	if (d->pool)
+		put_str(&r, VARIABLE_BACKEND, view_str(d->pool->backend));
+	if (d->verdict == VERDICT_ROUTED)
+		put_servers(&r, d);
+	if (ticket > 0)
+		put_int(&r, VARIABLE_TICKET, ticket);
+	return spop_ack_end(&r.ack);
+}
+
+size_t answer_write(const struct decision *d, variables_t set, int64_t ticket, uint64_t stream_id,
+		    uint64_t frame_id, void *buf, size_t cap)
+{
+	variables_t less = BIT(STATUS) | BIT(RETRY_AFTER) | BIT(MODEL) | BIT(BACKEND);
+	size_t n = write_set(d, set, ticket, stream_id, frame_id, buf, cap);
+
+	if (n == 0)
+		n = write_set(d, set & less, 0, stream_id, frame_id, buf, cap);
+	if (n == 0)
+		n = write_set(d, 0, 0, stream_id, frame_id, buf, cap);
+	return n;
+}

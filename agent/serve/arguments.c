@@ -1,0 +1,103 @@
+/*
+ * Arguments by name. The names are few and differ in length, so a switch over the length leaves
+ * one compare each. HAProxy sends lengths as integers or, from headers, as text.
+ */
+#include "serve/arguments.h"
+
+static struct view bytes_of(const struct spop_value *v)
+{
+	struct spop_view b = spop_value_bytes(v);
+
+	return (struct view){(const char *)b.ptr, b.len};
+}
+
+/* Digits only, as a content-length header must be; anything else is -1, "not told". */
+static int64_t parse_length(struct view text)
+{
+	int64_t n = 0;
+
+	if (text.len == 0 || text.len > 18)
+		return -1;
+	for (size_t i = 0; i < text.len; i++) {
+		if (text.ptr[i] < '0' || text.ptr[i] > '9')
+			return -1;
+		n = n * 10 + (text.ptr[i] - '0');
+	}
+	return n;
+}
+
+static int64_t length_of(const struct spop_value *v)
+{
+	int64_t n;
+
+	if (spop_value_integer(v, &n) == 0)
+		return n < 0 ? -1 : n;
+	return parse_length(bytes_of(v));
+}
+
+static bool is(struct spop_view name, const char *word)
+{
+	return memcmp(name.ptr, word, name.len) == 0;
+}
+
+static void take(struct arguments *a, const struct spop_arg *arg)
+{
+	struct request_input *in = &a->input;
+
+	switch (arg->name.len) {
+	case 2:
+		if (is(arg->name, "id"))
+			a->id = bytes_of(&arg->value);
+		break;
+	case 4:
+		if (is(arg->name, "body"))
+			in->body = bytes_of(&arg->value);
+		else if (is(arg->name, "head"))
+			in->head = bytes_of(&arg->value);
+		else if (is(arg->name, "tail"))
+			in->tail = bytes_of(&arg->value);
+		break;
+	case 5:
+		if (is(arg->name, "model"))
+			in->model = bytes_of(&arg->value);
+		break;
+	case 8:
+		if (is(arg->name, "body_len"))
+			in->body_len = length_of(&arg->value);
+		break;
+	case 9:
+		if (is(arg->name, "body_size"))
+			in->body_size = length_of(&arg->value);
+		break;
+	case 12:
+		if (is(arg->name, "content_type"))
+			in->content_type = bytes_of(&arg->value);
+		break;
+	case 14:
+		if (is(arg->name, "content_length"))
+			in->content_length = length_of(&arg->value);
+		break;
+	case 16:
+		if (is(arg->name, "content_encoding"))
+			in->content_encoding = bytes_of(&arg->value);
+		break;
+	default:
+		break;
+	}
+}
+
+void arguments_read(struct arguments *ret, struct spop_notify *notify, uint32_t buffer_size)
+{
+	struct spop_message message;
+	struct spop_arg arg;
+
+	*ret = (struct arguments){
+	    .input = {.body_len = -1,
+		      .body_size = -1,
+		      .content_length = -1,
+		      .buffer_size = buffer_size},
+	};
+	while (spop_notify_message(notify, &message))
+		while (spop_notify_arg(notify, &arg))
+			take(ret, &arg);
+}

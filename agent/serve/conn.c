@@ -1,0 +1,590 @@
+/*
+ * One SPOP connection.
+ *
+ * A turn: one read into the worker's shared buffer, every whole frame in it answered in place, the
+ * answers gathered and written at once. So an idle connection holds nothing but this struct.
+ *
+ * What is left behind the last whole frame moves to a buffer of the connection's own, as large as
+ * that one frame; the next read fills it first and the shared buffer behind it (readv), the frame
+ * is served from there, and the buffer goes back. A frame is never copied but for that.
+ *
+ * Answers that the peer does not take at once wait in `out`; beyond limits.output we stop reading
+ * until they are gone (one turn's answers may go past it). The turn's answers lie in the worker's
+ * buffer and belong to the connection being served; conn_flush() ends their stay.
+ *
+ * A connection ends in conn_close() alone, which moves it to `dying`; it is freed after the turn.
+ */
+#include "serve/conn.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+#include <urcu/urcu-memb.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "serve/answer.h"
+#include "serve/arguments.h"
+#include "serve/worker.h"
+#include "spop/session.h"
+
+struct conn {
+	TAILQ_ENTRY(conn) link; /* in worker->conns, then in dying */
+	TAILQ_ENTRY(conn) due;  /* in hello_due or frame_due while deadline_ns */
+	struct worker *worker;
+	struct event reader, writer;
+	uint64_t id, deadline_ns;
+	struct spop_session session;
+	int fd;
+	bool closed, paused, greeted, due_hello;
+	/* The frame that is half here: len of need bytes. */
+	uint8_t *partial;
+	size_t partial_len, partial_need, partial_cap;
+	/* Answers that wait for the peer: from out_pos to out_len. */
+	uint8_t *out;
+	size_t out_pos, out_len, out_cap;
+};
+
+static const struct {
+	const char *name;
+	enum log_level level;
+	uint32_t status;
+	const char *text;
+} reasons[] = {
+#define CLOSE(symbol, counter, level, status, text)                                                \
+	{counter, LOG_LEVEL_##level, SPOP_ERR_##status, text},
+#include "serve/close.def"
+#undef CLOSE
+};
+
+const char *close_reason_name(enum close_reason r)
+{
+	return reasons[r].name;
+}
+
+/* --- deadlines --- */
+
+static void due_clear(struct conn *c)
+{
+	if (c->deadline_ns) {
+		TAILQ_REMOVE(c->due_hello ? &c->worker->hello_due : &c->worker->frame_due, c, due);
+		c->deadline_ns = 0;
+	}
+}
+
+/* All deadlines of one list are as long, so its order is theirs. */
+static void due_set(struct conn *c, bool hello, uint64_t ns)
+{
+	due_clear(c);
+	c->due_hello = hello;
+	c->deadline_ns = clock_mono_ns() + ns;
+	TAILQ_INSERT_TAIL(hello ? &c->worker->hello_due : &c->worker->frame_due, c, due);
+}
+
+/* --- the way out --- */
+
+static void partial_drop(struct conn *c)
+{
+	if (c->partial)
+		worker_buffer_put(c->worker, c->partial, c->partial_cap);
+	c->partial = NULL;
+	c->partial_len = c->partial_need = c->partial_cap = 0;
+}
+
+static void say_goodbye(struct conn *c, uint32_t status, const char *text)
+{
+	uint8_t frame[SPOP_DISCONNECT_MAX];
+	size_t n;
+
+	/* Behind waiting answers it would stand in the middle of one. */
+	if (c->out_len > c->out_pos || (!c->greeted && status == SPOP_ERR_NONE))
+		return;
+	n = spop_session_write_disconnect(&c->session, frame, sizeof(frame), status, text);
+	if (n > 0)
+		(void)!send(c->fd, frame, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static void conn_close_detail(struct conn *c, enum close_reason reason, uint32_t status,
+			      const char *detail)
+{
+	struct worker *w = c->worker;
+	struct log_line l;
+
+	if (c->closed)
+		return;
+	c->closed = true;
+	stat_add(&w->stats->closed_by[reason], 1);
+	log_begin(&l, reasons[reason].level, "spop_closed");
+	log_int(&l, "conn", (int64_t)c->id);
+	log_str(&l, "reason", reasons[reason].name);
+	if (status != SPOP_ERR_NONE)
+		log_int(&l, "status", status);
+	log_str(&l, "text", detail);
+	log_end(&l);
+	if (reason != CLOSE_PEER_CLOSED && reason != CLOSE_MID_FRAME && reason != CLOSE_IO &&
+	    reason != CLOSE_HEALTH_CHECK)
+		say_goodbye(c, status, detail);
+	due_clear(c);
+	event_del(&c->reader);
+	event_del(&c->writer);
+	TAILQ_REMOVE(&w->conns, c, link);
+	TAILQ_INSERT_TAIL(&w->dying, c, link);
+}
+
+static void conn_close(struct conn *c, enum close_reason reason)
+{
+	conn_close_detail(c, reason, reasons[reason].status, reasons[reason].text);
+}
+
+void conn_reap(struct worker *w)
+{
+	struct conn *c;
+
+	while ((c = TAILQ_FIRST(&w->dying))) {
+		TAILQ_REMOVE(&w->dying, c, link);
+		partial_drop(c);
+		free(c->out);
+		close(c->fd);
+		free(c);
+		atomic_fetch_sub_explicit(&w->env->connections, 1, memory_order_relaxed);
+	}
+}
+
+/* --- output --- */
+
+static int out_keep(struct conn *c, const uint8_t *bytes, size_t n)
+{
+	size_t waiting = c->out_len - c->out_pos;
+
+	if (c->out_pos > 0) {
+		memmove(c->out, c->out + c->out_pos, waiting);
+		c->out_pos = 0;
+		c->out_len = waiting;
+	}
+	if (n > c->out_cap - waiting) {
+		size_t cap = waiting + n + 4096;
+		uint8_t *more = realloc(c->out, cap);
+
+		if (!more)
+			return -ENOMEM;
+		c->out = more;
+		c->out_cap = cap;
+	}
+	memcpy(c->out + waiting, bytes, n);
+	c->out_len = waiting + n;
+	return 0;
+}
+
+static void out_done(struct conn *c)
+{
+	free(c->out);
+	c->out = NULL;
+	c->out_pos = c->out_len = c->out_cap = 0;
+	event_del(&c->writer);
+	if (c->paused) {
+		c->paused = false;
+		due_clear(c);
+		event_add(&c->reader, NULL);
+	}
+}
+
+/* Writes the turn's answers, or lines them up behind those that wait. */
+static void conn_flush(struct conn *c)
+{
+	struct worker *w = c->worker;
+	size_t n = w->out_len;
+	ssize_t sent = 0;
+
+	w->out_len = 0;
+	if (n == 0 || c->closed)
+		return;
+	if (c->out_len == c->out_pos) {
+		sent = send(c->fd, w->out, n, MSG_NOSIGNAL);
+		if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+			conn_close(c, CLOSE_IO);
+			return;
+		}
+		if (sent < 0)
+			sent = 0;
+	}
+	if ((size_t)sent == n)
+		return;
+	if (out_keep(c, w->out + sent, n - (size_t)sent) < 0 || event_add(&c->writer, NULL) < 0)
+		conn_close(c, CLOSE_MEMORY);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+	struct conn *c = arg;
+	ssize_t n = send(fd, c->out + c->out_pos, c->out_len - c->out_pos, MSG_NOSIGNAL);
+
+	(void)what;
+	if (n < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			conn_close(c, CLOSE_IO);
+		return;
+	}
+	c->out_pos += (size_t)n;
+	if (c->out_pos == c->out_len)
+		out_done(c);
+}
+
+/* Room for @n bytes in the turn's buffer. */
+static uint8_t *out_room(struct conn *c, size_t n)
+{
+	struct worker *w = c->worker;
+
+	if (WORKER_OUT_SIZE - w->out_len < n)
+		conn_flush(c);
+	return w->out + w->out_len;
+}
+
+/* --- frames --- */
+
+static void count(struct worker *w, const struct decision *d, const struct request_input *in,
+		  uint64_t ns)
+{
+	struct stats *s = w->stats;
+
+	stat_add(&s->verdicts[d->verdict], 1);
+	stat_add(&s->bytes, in->body.len + in->head.len + in->tail.len);
+	stats_time(s, ns);
+	if (d->request.truncated)
+		stat_add(&s->truncated, 1);
+	if (d->verdict == VERDICT_ROUTED && d->pick.n == 0)
+		stat_add(&s->any, 1);
+	if (d->has_target && d->target.stat < s->nmodels)
+		stat_add(&s->models[d->target.stat].verdicts[d->verdict], 1);
+}
+
+static void log_refusal(const struct conn *c, const struct arguments *a, const struct decision *d)
+{
+	struct log_line l;
+
+	/* Clients' mistakes are debug: whoever sends many must not fill the disk. */
+	if (log_get_level() < LOG_LEVEL_DEBUG)
+		return;
+	log_begin(&l, LOG_LEVEL_DEBUG, "refused");
+	log_int(&l, "conn", (int64_t)c->id);
+	if (a->id.ptr)
+		log_view(&l, "id", a->id);
+	log_str(&l, "verdict", verdict_name(d->verdict));
+	if (d->has_model)
+		log_view(&l, "model", d->request.model);
+	if (d->verdict == VERDICT_BAD_REQUEST && d->request.why) {
+		log_str(&l, "why", d->request.why);
+		log_int(&l, "at", d->request.at);
+	}
+	log_end(&l);
+}
+
+static int64_t take_ticket(struct worker *w, const struct decision *d, uint64_t now)
+{
+	uint32_t slot;
+
+	if (d->verdict != VERDICT_ROUTED || d->pick.n == 0)
+		return 0;
+	slot = d->pool->slots[d->pick.index[0]];
+	endpoint_picked(w->env->endpoints, slot);
+	return ticket_open(w->env->tickets, w->index, slot, d->has_target ? d->target.stat : 0,
+			   now);
+}
+
+static void serve_notify(struct conn *c, struct spop_input *in, const struct worker_conf *conf)
+{
+	struct worker *w = c->worker;
+	struct decision *d = &w->decision;
+	size_t max = spop_session_max_frame(&c->session) + SPOP_FRAME_PREFIX, bound, n;
+	uint64_t start = clock_mono_ns(), now;
+	struct arguments args;
+	struct decide_env env = {
+	    .conf = &conf->decide,
+	    .snapshot = rcu_dereference(*w->env->snapshot),
+	    .endpoints = w->env->endpoints,
+	    .cursors = w->env->cursors,
+	    .chance = worker_chance(w),
+	};
+	int64_t ticket = 0;
+	uint8_t *room;
+
+	arguments_read(&args, &in->notify, spop_session_max_frame(&c->session) + SPOP_FRAME_PREFIX);
+	decide(&env, &args.input, d);
+	now = clock_mono_ns();
+	count(w, d, &args.input, now - start);
+	if (d->status)
+		log_refusal(c, &args, d);
+
+	bound = answer_bound(d);
+	room = out_room(c, bound);
+	if (c->closed)
+		return;
+	if (bound <= max) {
+		max = WORKER_OUT_SIZE - w->out_len;
+		if (conf->variables >> VARIABLE_TICKET & 1)
+			ticket = take_ticket(w, d, now);
+	}
+	n = answer_write(d, conf->variables, ticket, in->frame.stream_id, in->frame.frame_id, room,
+			 max);
+	if (n == 0)
+		conn_close(c, CLOSE_ACK_TOO_BIG);
+	w->out_len += n;
+}
+
+static void serve_hello(struct conn *c, const struct spop_hello *hello)
+{
+	struct worker *w = c->worker;
+	uint8_t *room = out_room(c, SPOP_AGENT_HELLO_MAX);
+	struct log_line l;
+
+	if (c->closed)
+		return;
+	due_clear(c);
+	c->greeted = true;
+	if (hello->healthcheck) {
+		stat_add(&w->stats->health_checks, 1);
+		if (atomic_load_explicit(&w->env->draining, memory_order_relaxed)) {
+			conn_close_detail(c, CLOSE_DRAIN, SPOP_ERR_NONE, reasons[CLOSE_DRAIN].text);
+			return;
+		}
+	}
+	w->out_len += spop_session_write_hello(&c->session, room, SPOP_AGENT_HELLO_MAX);
+	if (hello->healthcheck) {
+		conn_flush(c);
+		conn_close(c, CLOSE_HEALTH_CHECK);
+		return;
+	}
+	log_begin(&l, LOG_LEVEL_DEBUG, "spop_hello");
+	log_int(&l, "conn", (int64_t)c->id);
+	log_int(&l, "max_frame", spop_session_max_frame(&c->session));
+	log_int(&l, "pipelining", spop_session_pipelining(&c->session));
+	log_end(&l);
+}
+
+static void serve_disconnect(struct conn *c, const struct spop_disconnect *d)
+{
+	conn_flush(c);
+	if (d->status == SPOP_ERR_NONE || d->status == SPOP_ERR_TOUT)
+		conn_close(c, CLOSE_PEER_DISCONNECT);
+	else
+		conn_close_detail(c, CLOSE_PEER_ERROR, SPOP_ERR_NONE, spop_error_text(d->status));
+}
+
+static void serve_frame(struct conn *c, struct spop_input *in, const struct worker_conf *conf)
+{
+	stat_add(&c->worker->stats->frames, 1);
+	switch (in->event) {
+	case SPOP_EV_HELLO:
+		serve_hello(c, &in->hello);
+		break;
+	case SPOP_EV_NOTIFY:
+		serve_notify(c, in, conf);
+		break;
+	case SPOP_EV_DISCONNECT:
+		serve_disconnect(c, &in->disconnect);
+		break;
+	case SPOP_EV_IGNORED:
+		break;
+	}
+}
+
+/* Serves the whole frames of buf[0..len). Returns what they took; *ret_need is the whole length of
+ * the frame that begins behind them, as far as known. */
+static size_t serve_bytes(struct conn *c, const uint8_t *buf, size_t len, size_t *ret_need,
+			  const struct worker_conf *conf)
+{
+	struct spop_input in;
+	struct spop_fault fault;
+	size_t pos = 0;
+
+	*ret_need = 0;
+	while (pos < len && !c->closed) {
+		ssize_t n = spop_session_receive(&c->session, buf + pos, len - pos, &in, &fault);
+
+		if (n < 0) {
+			conn_flush(c);
+			conn_close_detail(c, CLOSE_PROTOCOL, (uint32_t)-n, fault.msg);
+			break;
+		}
+		if (n == 0) {
+			*ret_need = in.frame.total ? in.frame.total : SPOP_FRAME_PREFIX;
+			break;
+		}
+		serve_frame(c, &in, conf);
+		pos += (size_t)n;
+	}
+	return pos;
+}
+
+/* Puts the beginning of a frame aside until the rest is here. */
+static void partial_begin(struct conn *c, const uint8_t *bytes, size_t len, size_t need,
+			  const struct worker_conf *conf)
+{
+	c->partial = worker_buffer_get(c->worker, need, conf->max_partial);
+	if (!c->partial) {
+		conn_close(c, CLOSE_BUFFERS);
+		return;
+	}
+	c->partial_cap = c->partial_need = need;
+	c->partial_len = len;
+	memcpy(c->partial, bytes, len);
+	if (!c->deadline_ns)
+		due_set(c, false, conf->frame_ns);
+}
+
+/* What came into the shared buffer, with nothing half here before it. */
+static void serve_shared(struct conn *c, size_t len, const struct worker_conf *conf)
+{
+	const uint8_t *in = c->worker->in;
+	size_t need, used = serve_bytes(c, in, len, &need, conf);
+
+	if (!c->closed && used < len)
+		partial_begin(c, in + used, len - used, need, conf);
+}
+
+/* @len more bytes of the half frame arrived. False: it is still not whole. */
+static bool serve_partial(struct conn *c, size_t len, const struct worker_conf *conf)
+{
+	size_t need, used;
+
+	c->partial_len += len;
+	if (c->partial_len < c->partial_need)
+		return false;
+	used = serve_bytes(c, c->partial, c->partial_len, &need, conf);
+	if (c->closed)
+		return true;
+	if (used == 0) {
+		/* Only the length was missing: now it is known how much is. */
+		uint8_t prefix[SPOP_FRAME_PREFIX];
+
+		memcpy(prefix, c->partial, sizeof(prefix));
+		partial_drop(c);
+		partial_begin(c, prefix, sizeof(prefix), need, conf);
+		return false;
+	}
+	partial_drop(c);
+	if (c->deadline_ns && !c->due_hello)
+		due_clear(c);
+	return true;
+}
+
+static ssize_t receive(struct conn *c, size_t *ret_partial)
+{
+	struct iovec iov[2] = {
+	    {c->partial + c->partial_len, c->partial_need - c->partial_len},
+	    {c->worker->in, WORKER_IN_SIZE},
+	};
+	ssize_t n =
+	    c->partial ? readv(c->fd, iov, 2) : read(c->fd, iov[1].iov_base, WORKER_IN_SIZE);
+
+	*ret_partial = n > 0 && (size_t)n < iov[0].iov_len ? (size_t)n : iov[0].iov_len;
+	return n;
+}
+
+/* The frame whose prefix was completed by this read continues in the shared buffer. */
+static void serve_rest(struct conn *c, size_t len, const struct worker_conf *conf)
+{
+	uint8_t *in = c->worker->in;
+
+	while (len > 0 && c->partial && !c->closed) {
+		size_t take = c->partial_need - c->partial_len;
+
+		if (take > len)
+			take = len;
+		memcpy(c->partial + c->partial_len, in, take);
+		serve_partial(c, take, conf);
+		len -= take;
+		memmove(in, in + take, len);
+	}
+	if (len > 0 && !c->closed)
+		serve_shared(c, len, conf);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct conn *c = arg;
+	struct worker *w = c->worker;
+	const struct worker_conf *conf;
+	size_t partial;
+	ssize_t n = receive(c, &partial);
+
+	(void)fd;
+	(void)what;
+	if (n < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			conn_close(c, errno == ECONNRESET ? CLOSE_PEER_CLOSED : CLOSE_IO);
+		return;
+	}
+	if (n == 0) {
+		conn_close(c, c->partial ? CLOSE_MID_FRAME : CLOSE_PEER_CLOSED);
+		return;
+	}
+	w->out_len = 0;
+	urcu_memb_read_lock();
+	conf = rcu_dereference(*w->env->conf);
+	if (!c->partial)
+		serve_shared(c, (size_t)n, conf);
+	else if (serve_partial(c, partial, conf) || (size_t)n > partial)
+		serve_rest(c, (size_t)n - partial, conf);
+	conn_flush(c);
+	if (!c->closed && !c->paused && c->out_len - c->out_pos > conf->max_output) {
+		c->paused = true;
+		event_del(&c->reader);
+		due_set(c, false, conf->frame_ns);
+	}
+	urcu_memb_read_unlock();
+}
+
+/* --- the way in --- */
+
+void conn_accept(struct worker *w, int fd)
+{
+	struct conn *c = calloc(1, sizeof(*c));
+	const struct worker_conf *conf;
+	uint64_t hello_ns;
+
+	if (!c) {
+		close(fd);
+		stat_add(&w->stats->closed_by[CLOSE_MEMORY], 1);
+		atomic_fetch_sub_explicit(&w->env->connections, 1, memory_order_relaxed);
+		return;
+	}
+	stat_add(&w->stats->accepted, 1);
+	urcu_memb_read_lock();
+	conf = rcu_dereference(*w->env->conf);
+	spop_session_init(&c->session, conf->max_frame);
+	hello_ns = conf->hello_ns;
+	urcu_memb_read_unlock();
+	c->worker = w;
+	c->fd = fd;
+	c->id = w->next_id++ << 6 | w->index;
+	event_assign(&c->reader, w->base, fd, EV_READ | EV_PERSIST, on_readable, c);
+	event_assign(&c->writer, w->base, fd, EV_WRITE | EV_PERSIST, on_writable, c);
+	TAILQ_INSERT_TAIL(&w->conns, c, link);
+	due_set(c, true, hello_ns);
+	if (event_add(&c->reader, NULL) < 0)
+		conn_close(c, CLOSE_MEMORY);
+}
+
+static void expire(struct conn_list *list, uint64_t now_ns, enum close_reason reason)
+{
+	struct conn *c;
+
+	while ((c = TAILQ_FIRST(list)) && c->deadline_ns <= now_ns)
+		conn_close(c, c->paused ? CLOSE_OUTPUT_TIMEOUT : reason);
+}
+
+void conn_expire(struct worker *w, uint64_t now_ns)
+{
+	expire(&w->hello_due, now_ns, CLOSE_HELLO_TIMEOUT);
+	expire(&w->frame_due, now_ns, CLOSE_FRAME_TIMEOUT);
+}
+
+void conn_close_all(struct worker *w)
+{
+	while (!TAILQ_EMPTY(&w->conns))
+		conn_close(TAILQ_FIRST(&w->conns), CLOSE_DRAIN);
+}

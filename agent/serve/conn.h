@@ -1,0 +1,30 @@
+/*
+ * One SPOP connection: bytes in, decisions, bytes out. Worker thread only.
+ */
+#ifndef SERVE_CONN_H
+#define SERVE_CONN_H
+
+#include <stdint.h>
+
+struct worker;
+
+enum close_reason {
+#define CLOSE(symbol, counter, level, status, text) CLOSE_##symbol,
+#include "serve/close.def"
+#undef CLOSE
+	CLOSE_COUNT
+};
+
+/* The counter's label, for /metrics. */
+const char *close_reason_name(enum close_reason r);
+
+/* Serves @fd, non-blocking, which it takes in any case. */
+void conn_accept(struct worker *w, int fd);
+/* Closes those whose deadline has passed. */
+void conn_expire(struct worker *w, uint64_t now_ns);
+/* Says goodbye to every peer. */
+void conn_close_all(struct worker *w);
+/* Frees what was closed; never from inside a connection's callback. */
+void conn_reap(struct worker *w);
+
+#endif

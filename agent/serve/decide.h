@@ -1,0 +1,55 @@
+/*
+ * What HAProxy sent → what it shall do: read the body, find the pool, pick the endpoint.
+ *
+ * Pure but for the round-robin cursor: no I/O, no lock, no ticket; the workers, `explain` and the
+ * tests call the same function.
+ */
+#ifndef SERVE_DECIDE_H
+#define SERVE_DECIDE_H
+
+#include <stdatomic.h>
+#include "discover/snapshot.h"
+#include "pick/pick.h"
+#include "request/request.h"
+
+enum verdict {
+#define VERDICT(symbol, name, status, when) VERDICT_##symbol,
+#include "serve/verdict.def"
+#undef VERDICT
+	VERDICT_COUNT
+};
+
+const char *verdict_name(enum verdict v);
+int verdict_status(enum verdict v);
+const char *verdict_meaning(enum verdict v);
+
+/* What of the configuration a decision needs; immutable. */
+struct decide_conf {
+	struct request_limits limits;
+	bool no_model_default; /* a request without a model goes to the default pool */
+	bool no_model_reject;  /* or is answered 404 */
+	bool unknown_default;  /* an unknown model goes to the default pool */
+};
+
+struct decide_env {
+	const struct decide_conf *conf;
+	const struct snapshot *snapshot;
+	const struct endpoints *endpoints;
+	_Atomic uint32_t *cursors; /* by pool->stat */
+	uint64_t chance;           /* uniform random bits, new for each call */
+};
+
+struct decision {
+	enum verdict verdict;
+	int status;              /* HTTP; 0: HAProxy goes on */
+	bool has_model;          /* request.model is a name that may be repeated to others */
+	bool has_target;         /* target was found (by name) */
+	const struct pool *pool; /* NULL: none */
+	struct route_target target;
+	struct pick_result pick;
+	struct request request; /* must not move while the decision is used */
+};
+
+void decide(const struct decide_env *env, const struct request_input *in, struct decision *ret);
+
+#endif
