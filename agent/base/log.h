@@ -7,13 +7,15 @@
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include "base/view.h"
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 enum log_target { LOG_TARGET_STDERR, LOG_TARGET_SYSLOG };
 
-/* Where lines go and from which level on. Before the first call: stderr, info. */
+/* Where lines go and from which level on. Before the first call: stderr, info. The program ignores
+ * SIGPIPE, so that a reader of stderr that goes away costs lines and nothing else. */
 void log_init(enum log_target target, enum log_level level);
 enum log_level log_get_level(void);
 
@@ -28,13 +30,14 @@ enum log_level log_get_level(void);
  *   log_end(&l);
  */
 struct log_line {
-	int off;
+	int off; /* not 0: no more fields; log_begin() and log.c know why */
 	enum log_level level;
 	size_t len;
 	char text[1024];
 };
 
 void log_begin(struct log_line *l, enum log_level level, const char *event);
+/* A NULL value leaves the field out. Keys and events are literals of ours and not escaped. */
 void log_str(struct log_line *l, const char *key, const char *value);
 void log_view(struct log_line *l, const char *key, struct view value);
 void log_int(struct log_line *l, const char *key, int64_t value);
@@ -42,6 +45,9 @@ void log_double(struct log_line *l, const char *key, double value);
 /* key="strerror(err)"; err is a positive errno. */
 void log_errno(struct log_line *l, const char *key, int err);
 void log_end(struct log_line *l);
+
+/* Lines that stderr did not take (disk full, reader gone or too slow), since the start. */
+uint64_t log_dropped(void);
 
 /* The common short form: log_event(LOG_LEVEL_INFO, "started", "config", path, NULL): pairs of
  * strings, ended by NULL. */
