@@ -18,7 +18,6 @@
 /* HAPROXY-HELLO. */
 struct spop_hello {
 	struct spop_view versions;  /* "supported-versions" as sent */
-	bool speaks_2_0;            /* some major 2 among them: a peer of 2.N speaks 2.0 too */
 	uint32_t max_frame_size;    /* 256 .. SPOP_MAX_FRAME_MAX */
 	uint32_t capabilities;      /* SPOP_CAP_*; unknown names are ignored */
 	struct spop_view engine_id; /* ptr NULL when absent, as in health checks */
@@ -37,7 +36,8 @@ struct spop_agent_hello {
  *                           the wrong type
  * -SPOP_ERR_NO_VSN, -SPOP_ERR_NO_FRAME_SIZE, -SPOP_ERR_NO_CAP   a mandatory key is missing
  * -SPOP_ERR_BAD_FRAME_SIZE  max-frame-size < 256, or past 32 bits
- * -SPOP_ERR_BAD_VSN         2.0 is not among the versions (spop_hello_parse() too)
+ * -SPOP_ERR_BAD_VSN         no version of major 2 is announced (a peer of 2.N speaks 2.0 too);
+ *                           AGENT-HELLO: the version is not 2.0
  * Keys are matched whole, in any order; unknown keys are skipped; of a key sent twice the last
  * counts, as with HAProxy. A max-frame-size above SPOP_MAX_FRAME_MAX is read as that.
  */
