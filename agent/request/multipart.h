@@ -1,0 +1,39 @@
+/*
+ * multipart/form-data (RFC 2046, RFC 7578): the field "model", before or after the file. Reads
+ * forwards; delimiters are certain wherever they stand, so the end of a body whose middle was not
+ * seen is read from its first delimiter on.
+ */
+#ifndef REQUEST_MULTIPART_H
+#define REQUEST_MULTIPART_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "request/span.h"
+
+/* RFC 2046 allows 70; some clients take more. */
+#define MULTIPART_BOUNDARY_MAX 200
+/* Longest header of a part that is looked at. */
+#define MULTIPART_HEADER_MAX 4096
+
+enum multipart_result {
+	MULTIPART_CLOSED, /* the closing delimiter was met */
+	MULTIPART_OPEN,   /* right so far; it was not */
+	MULTIPART_BAD,    /* why, at */
+};
+
+struct multipart {
+	bool model; /* a field "model", whole, with its delimiter */
+	int64_t model_at, model_len;
+	int64_t at;
+	const char *why;
+};
+
+/* The boundary in @content_type, unquoted into @buf; false when there is none or it is too long. */
+bool multipart_boundary(struct view content_type, char buf[MULTIPART_BOUNDARY_MAX],
+			struct view *ret);
+
+/* Reads all of @text, which begins at the body's first byte (text->at == 0) or anywhere later. */
+enum multipart_result multipart_read(struct multipart *m, const struct span *text,
+				     struct view boundary);
+
+#endif

@@ -1,0 +1,89 @@
+#include "request/param.h"
+
+/*
+ * Read as the common servers read it: blanks around the equals sign and empty parameters pass, a
+ * folded line counts as a blank. A quote that never ends is an error, since two readers would
+ * split what follows in two ways.
+ */
+
+static bool is_lws(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+static void skip(struct view *v, size_t n)
+{
+	*v = (struct view){v->ptr + n, v->len - n};
+}
+
+static void skip_lws(struct view *v)
+{
+	while (v->len && is_lws(v->ptr[0]))
+		skip(v, 1);
+}
+
+/* Cuts what stands before one of @stops or a blank off the front. */
+static struct view token(struct view *v, const char *stops)
+{
+	struct view t = {v->ptr, 0};
+
+	while (v->len && !is_lws(v->ptr[0]) && !(v->ptr[0] && strchr(stops, v->ptr[0]))) {
+		skip(v, 1);
+		t.len++;
+	}
+	return t;
+}
+
+enum param_result param_next(struct view *rest, struct param *ret)
+{
+	const char *semicolon;
+
+	*ret = (struct param){VIEW_NULL, VIEW_NULL, false};
+	do {
+		semicolon = rest->len ? memchr(rest->ptr, ';', rest->len) : NULL;
+		if (!semicolon)
+			return PARAM_END;
+		skip(rest, (size_t)(semicolon + 1 - rest->ptr));
+		skip_lws(rest);
+		ret->name = token(rest, ";=");
+	} while (ret->name.len == 0);
+	skip_lws(rest);
+	if (rest->len == 0 || rest->ptr[0] != '=')
+		return PARAM_READ;
+	skip(rest, 1);
+	skip_lws(rest);
+	if (rest->len == 0 || rest->ptr[0] != '"') {
+		ret->raw = token(rest, ";");
+		return PARAM_READ;
+	}
+	skip(rest, 1);
+	ret->quoted = true;
+	ret->raw = (struct view){rest->ptr, 0};
+	while (rest->len && rest->ptr[0] != '"') {
+		size_t n = rest->ptr[0] == '\\' ? 2 : 1;
+
+		if (n > rest->len)
+			return PARAM_BAD;
+		skip(rest, n);
+		ret->raw.len += n;
+	}
+	if (rest->len == 0)
+		return PARAM_BAD;
+	skip(rest, 1);
+	return PARAM_READ;
+}
+
+enum param_result param_value(const struct param *p, char *buf, size_t size, struct view *ret)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->raw.len; i++) {
+		if (p->quoted && p->raw.ptr[i] == '\\')
+			i++;
+		if (n == size)
+			return PARAM_BAD;
+		buf[n++] = p->raw.ptr[i];
+	}
+	*ret = (struct view){buf, n};
+	return PARAM_READ;
+}
