@@ -205,7 +205,7 @@ void endpoint_picked(struct endpoints *e, uint32_t slot)
 }
 
 void endpoint_finished(struct endpoints *e, uint32_t slot, uint32_t generation, uint64_t opened_ns,
-		       uint64_t now_ns, bool ok)
+		       uint64_t now_ns, enum endpoint_end how)
 {
 	struct cold *c = &e->cold[slot];
 	uint64_t since = c->busy_since_ns ? c->busy_since_ns : opened_ns;
@@ -214,11 +214,9 @@ void endpoint_finished(struct endpoints *e, uint32_t slot, uint32_t generation, 
 	if (!c->used || endpoint_generation(e, slot) != generation)
 		return;
 	c->busy_since_ns = endpoint_open(e, slot) > 0 ? now_ns : 0;
-	if (!ok) {
-		c->failed++;
+	c->ended[how]++;
+	if (how != ENDPOINT_ANSWERED)
 		return;
-	}
-	c->finished++;
 	busy = now_ns > since ? (double)(now_ns - since) / (double)CLOCK_NS_PER_S : 0;
 	fade = exp(-busy / RATE_FADE_S);
 	c->rate_n = c->rate_n * fade + 1;
@@ -258,7 +256,8 @@ void endpoint_view(const struct endpoints *e, uint32_t slot, struct endpoint_vie
 	    .rate = (double)atomic_load_explicit(&e->rate[slot], memory_order_relaxed) / RATE_ONE,
 	    .observed_ns = c->observed_ns,
 	    .picks = atomic_load_explicit(&e->picks[slot], memory_order_relaxed),
-	    .finished = c->finished,
-	    .failed = c->failed,
+	    .answered = c->ended[ENDPOINT_ANSWERED],
+	    .failed = c->ended[ENDPOINT_FAILED],
+	    .aborted = c->ended[ENDPOINT_ABORTED],
 	};
 }

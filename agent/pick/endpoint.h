@@ -63,10 +63,15 @@ void endpoint_set_room(struct endpoints *e, uint32_t slot, uint32_t maxconn, uin
 
 /* A worker chose it. */
 void endpoint_picked(struct endpoints *e, uint32_t slot);
-/* A request that was opened at @opened_ns ended there; @ok: it was answered. Feeds the rate. Late
- * ends of an earlier owner of the slot (@generation) are ignored. Control thread. */
+enum endpoint_end {
+	ENDPOINT_ANSWERED, /* feeds the rate */
+	ENDPOINT_FAILED,   /* the server refused, broke off or answered 5xx */
+	ENDPOINT_ABORTED,  /* the client went away */
+};
+/* A request that was opened at @opened_ns ended there. Late ends of an earlier owner of the slot
+ * (@generation) are ignored. Control thread. */
 void endpoint_finished(struct endpoints *e, uint32_t slot, uint32_t generation, uint64_t opened_ns,
-		       uint64_t now_ns, bool ok);
+		       uint64_t now_ns, enum endpoint_end how);
 
 uint32_t endpoint_open(const struct endpoints *e, uint32_t slot);
 /* open + foreign: the number least-loaded compares, in requests. */
@@ -81,7 +86,7 @@ struct endpoint_view {
 	double foreign, waiting, running, kv_usage; /* kv_usage 0..1, -1: not told */
 	double rate;          /* requests finished per busy second; 0: not known */
 	uint64_t observed_ns; /* 0: never scraped */
-	uint64_t picks, finished, failed;
+	uint64_t picks, answered, failed, aborted;
 };
 void endpoint_view(const struct endpoints *e, uint32_t slot, struct endpoint_view *ret);
 

@@ -26,7 +26,7 @@ struct cold {
 	uint64_t busy_since_ns;
 	double rate_n, rate_s; /* requests and busy seconds, both fading */
 	uint64_t rate_ns;
-	uint64_t finished, failed;
+	uint64_t ended[ENDPOINT_ABORTED + 1];
 	bool used;
 };
 

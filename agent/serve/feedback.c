@@ -1,0 +1,337 @@
+/*
+ * Feedback.
+ *
+ * HAProxy's ring keeps one TCP connection and writes many lines at a time; each read takes all
+ * that is there. Datagrams carry a line each. A line closes its ticket; the endpoint that really
+ * served, by the line's names, is credited with the end, since a retry may have moved the request.
+ *
+ * A line that is no line is counted and, once a minute at most, logged: a wrong log-format would
+ * otherwise show only as load that never falls.
+ */
+#include "serve/feedback.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/listener.h>
+#include <stdlib.h>
+#include <sys/queue.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "observe/logline.h"
+#include "serve/address.h"
+
+#define LINE_MAX_BYTES   16384
+#define STREAMS_MAX      64
+#define DATAGRAMS_A_TURN 256
+#define COMPLAIN_NS      (60 * CLOCK_NS_PER_S)
+/* Tickets looked at per tick and worker, to find the old ones. */
+#define EXPIRE_BUDGET 65536
+
+struct stream {
+	LIST_ENTRY(stream) link;
+	struct feedback *feedback;
+	struct bufferevent *bev;
+};
+
+struct ear {
+	struct feedback *feedback;
+	struct address address;
+	struct evconnlistener *listener; /* TCP */
+	struct event *event;             /* datagrams */
+	int fd;
+};
+
+struct feedback {
+	struct feedback_env env;
+	struct feedback_counts counts;
+	LIST_HEAD(, stream) streams;
+	unsigned nstreams;
+	size_t nears;
+	struct ear *ears;
+	uint64_t complained_ns, expired_told;
+	char datagram[LINE_MAX_BYTES];
+};
+
+static void complain(struct feedback *f, struct view line, const char *why)
+{
+	uint64_t now = clock_mono_ns();
+	struct log_line l;
+
+	f->counts.broken++;
+	if (f->complained_ns && now - f->complained_ns < COMPLAIN_NS)
+		return;
+	f->complained_ns = now;
+	log_begin(&l, LOG_LEVEL_WARNING, "feedback_broken");
+	log_str(&l, "why", why);
+	log_int(&l, "so_far", (int64_t)f->counts.broken);
+	log_view(&l, "line", (struct view){line.ptr, line.len < 200 ? line.len : 200});
+	log_str(&l, "remedy", "use the log-format-sd of the shipped haproxy.cfg, format rfc5424");
+	log_end(&l);
+}
+
+/* HAProxy's states begin with who ended it: C the client; S, s the server; L, R, P, I… itself. */
+static enum endpoint_end how_it_ended(const struct logline *l)
+{
+	char who = l->state.len ? l->state.ptr[0] : '-';
+
+	if (who == 'C' || who == 'c')
+		return ENDPOINT_ABORTED;
+	if (who == 'S' || who == 's' || l->status >= 500 || l->status < 100)
+		return ENDPOINT_FAILED;
+	return ENDPOINT_ANSWERED;
+}
+
+static bool names(const struct place *p, const struct logline *l)
+{
+	return p->server && view_eq(view_str(p->server), l->server) &&
+	       (!l->backend.len || view_eq(view_str(p->backend), l->backend));
+}
+
+void feedback_line(struct feedback *f, struct view line)
+{
+	struct ticket_info ticket;
+	const struct place *place;
+	struct logline l;
+	uint64_t now;
+	int64_t other;
+
+	if (logline_parse(line, &l) < 0) {
+		complain(f, line, "not RFC 5424 with structured data");
+		return;
+	}
+	f->counts.lines++;
+	if (l.ticket == 0) {
+		f->counts.no_ticket++;
+		return;
+	}
+	if (ticket_close(f->env.tickets, l.ticket, &ticket) < 0) {
+		f->counts.unknown++;
+		return;
+	}
+	now = clock_mono_ns();
+	place = f->env.place(f->env.arg, ticket.slot);
+	if (l.server.len && l.server.ptr[0] != '<' && place && place->server && !names(place, &l)) {
+		f->counts.moved++;
+		other = f->env.find(f->env.arg, l.backend, l.server);
+		/* The one that was picked had it for a while and did not answer. */
+		endpoint_finished(f->env.endpoints, ticket.slot, ticket.generation,
+				  ticket.opened_ns, now, ENDPOINT_FAILED);
+		if (other < 0)
+			return;
+		ticket.slot = (uint32_t)other;
+		ticket.generation = endpoint_generation(f->env.endpoints, ticket.slot);
+	}
+	endpoint_finished(f->env.endpoints, ticket.slot, ticket.generation, ticket.opened_ns, now,
+			  how_it_ended(&l));
+}
+
+/* --- streams --- */
+
+static void stream_free(struct stream *s)
+{
+	LIST_REMOVE(s, link);
+	s->feedback->nstreams--;
+	bufferevent_free(s->bev);
+	free(s);
+}
+
+static void on_stream_read(struct bufferevent *bev, void *arg)
+{
+	struct evbuffer *in = bufferevent_get_input(bev);
+	struct stream *s = arg;
+	size_t len = evbuffer_get_length(in), pos = 0;
+	const char *bytes = (const char *)evbuffer_pullup(in, -1);
+
+	while (bytes && pos < len) {
+		struct view line;
+		ssize_t n =
+		    logline_next((struct view){bytes + pos, len - pos}, LINE_MAX_BYTES, &line);
+
+		if (n < 0) {
+			complain(s->feedback, (struct view){bytes + pos, len - pos},
+				 n == -EMSGSIZE ? "the message is too long"
+						: "neither octet counts nor lines");
+			stream_free(s);
+			return;
+		}
+		if (n == 0)
+			break;
+		if (line.len)
+			feedback_line(s->feedback, line);
+		pos += (size_t)n;
+	}
+	evbuffer_drain(in, pos);
+}
+
+static void on_stream_event(struct bufferevent *bev, short what, void *arg)
+{
+	(void)bev;
+	if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
+		stream_free(arg);
+}
+
+static void on_stream(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *addr,
+		      int len, void *arg)
+{
+	struct feedback *f = ((struct ear *)arg)->feedback;
+	struct stream *s;
+
+	(void)listener;
+	(void)addr;
+	(void)len;
+	s = f->nstreams < STREAMS_MAX ? calloc(1, sizeof(*s)) : NULL;
+	if (!s || !(s->bev = bufferevent_socket_new(f->env.base, fd, BEV_OPT_CLOSE_ON_FREE))) {
+		free(s);
+		close(fd);
+		log_event(LOG_LEVEL_WARNING, "feedback_refused", "why", "too many streams", NULL);
+		return;
+	}
+	s->feedback = f;
+	LIST_INSERT_HEAD(&f->streams, s, link);
+	f->nstreams++;
+	bufferevent_setcb(s->bev, on_stream_read, NULL, on_stream_event, s);
+	bufferevent_setwatermark(s->bev, EV_READ, 0, 16 * LINE_MAX_BYTES);
+	bufferevent_enable(s->bev, EV_READ);
+	log_event(LOG_LEVEL_DEBUG, "feedback_stream", NULL);
+}
+
+/* --- datagrams --- */
+
+static void on_datagram(evutil_socket_t fd, short what, void *arg)
+{
+	struct feedback *f = ((struct ear *)arg)->feedback;
+
+	(void)what;
+	for (unsigned i = 0; i < DATAGRAMS_A_TURN; i++) {
+		ssize_t n = recv(fd, f->datagram, sizeof(f->datagram), 0);
+
+		if (n < 0)
+			return;
+		while (n > 0 && f->datagram[n - 1] == '\n')
+			n--;
+		feedback_line(f, (struct view){f->datagram, (size_t)n});
+	}
+}
+
+/* --- life --- */
+
+static int listen_stream(struct feedback *f, struct ear *e)
+{
+	e->fd = address_listen(&e->address, SOCK_STREAM, STREAMS_MAX, 0, NULL);
+	if (e->fd < 0)
+		return e->fd;
+	e->listener = evconnlistener_new(f->env.base, on_stream, e,
+					 LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, e->fd);
+	return e->listener ? 0 : -ENOMEM;
+}
+
+static int listen_datagram(struct feedback *f, struct ear *e, const struct config *conf)
+{
+	int size = 4 * 1024 * 1024;
+
+	e->fd = address_listen(&e->address, SOCK_DGRAM, 0, conf->listen.spop_mode,
+			       conf->listen.spop_group);
+	if (e->fd < 0)
+		return e->fd;
+	/* What does not fit is lost without a word; the kernel caps it at net.core.rmem_max. */
+	setsockopt(e->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	e->event = event_new(f->env.base, e->fd, EV_READ | EV_PERSIST, on_datagram, e);
+	return e->event && event_add(e->event, NULL) == 0 ? 0 : -ENOMEM;
+}
+
+static bool listen_on(struct feedback *f, const char *text, const struct config *conf)
+{
+	struct address address;
+	struct log_line l;
+	int r = address_parse(text, &address);
+
+	for (unsigned i = 0; r == 0 && i < 2; i++) {
+		struct ear *e = &f->ears[f->nears];
+		bool stream = i == 0;
+
+		if (stream && address.addr.ss_family == AF_UNIX)
+			continue;
+		*e = (struct ear){.feedback = f, .address = address, .fd = -1};
+		f->nears++;
+		r = stream ? listen_stream(f, e) : listen_datagram(f, e, conf);
+		if (stream && r == 0) {
+			/* Port 0: the datagrams go where the stream went. */
+			socklen_t len = sizeof(address.addr);
+
+			getsockname(e->fd, (void *)&address.addr, &len);
+		}
+	}
+	if (r < 0) {
+		log_begin(&l, LOG_LEVEL_ERROR, "listen_failed");
+		log_str(&l, "option", "listen.feedback");
+		log_str(&l, "address", text);
+		log_errno(&l, "error", -r);
+		log_end(&l);
+	}
+	return r == 0;
+}
+
+struct feedback *feedback_new(const struct feedback_env *env, const struct config *conf)
+{
+	struct feedback *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return NULL;
+	f->env = *env;
+	LIST_INIT(&f->streams);
+	f->ears = calloc(2 * conf->listen.feedback.n + 1, sizeof(*f->ears));
+	if (!f->ears)
+		return feedback_free(f);
+	for (size_t i = 0; i < conf->listen.feedback.n; i++)
+		if (!listen_on(f, conf->listen.feedback.items[i], conf))
+			return feedback_free(f);
+	return f;
+}
+
+struct feedback *feedback_free(struct feedback *f)
+{
+	if (f) {
+		while (!LIST_EMPTY(&f->streams))
+			stream_free(LIST_FIRST(&f->streams));
+		for (size_t i = 0; i < f->nears; i++) {
+			struct ear *e = &f->ears[i];
+
+			if (e->event)
+				event_free(e->event);
+			if (e->listener)
+				evconnlistener_free(e->listener);
+			else if (e->fd >= 0)
+				close(e->fd);
+			if (e->fd >= 0)
+				address_unlink(&e->address);
+		}
+		free(f->ears);
+		free(f);
+	}
+	return NULL;
+}
+
+void feedback_tick(struct feedback *f, uint64_t now_ns, uint64_t ticket_age_ns)
+{
+	struct log_line l;
+
+	f->counts.expired += tickets_expire(f->env.tickets, now_ns, ticket_age_ns, EXPIRE_BUDGET);
+	if (f->counts.expired == f->expired_told)
+		return;
+	log_begin(&l, LOG_LEVEL_WARNING, "tickets_expired");
+	log_int(&l, "new", (int64_t)(f->counts.expired - f->expired_told));
+	log_int(&l, "so_far", (int64_t)f->counts.expired);
+	log_str(&l, "remedy",
+		"HAProxy did not tell the end of these requests: check its log line to the agent");
+	log_end(&l);
+	f->expired_told = f->counts.expired;
+}
+
+void feedback_counts(const struct feedback *f, struct feedback_counts *ret)
+{
+	*ret = f->counts;
+}

@@ -1,0 +1,187 @@
+/*
+ * The door for HAProxy.
+ *
+ * Out of descriptors, accept() fails and the kernel keeps the connection waiting: level-triggered,
+ * that would spin. So the door closes for a moment (PAUSE_MS) and opens again. Past
+ * limits.connections a peer is told so by an AGENT-DISCONNECT, which HAProxy takes for a failed
+ * HELLO and tries elsewhere.
+ */
+#include "serve/listener.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "serve/address.h"
+#include "spop/disconnect.h"
+
+#define PAUSE_MS       100
+#define ACCEPTS_A_TURN 64
+
+struct door {
+	struct listener *listener;
+	struct address address;
+	struct event *event;
+	int fd;
+};
+
+struct listener {
+	struct listener_env env;
+	uint32_t max_connections;
+	unsigned next;
+	uint64_t refused;
+	struct event *resume;
+	bool paused;
+	size_t ndoors;
+	struct door *doors;
+};
+
+static void refuse(int fd)
+{
+	uint8_t frame[SPOP_DISCONNECT_MAX];
+	size_t n = spop_disconnect_write(frame, sizeof(frame), SPOP_FRM_T_AGENT_DISCON,
+					 SPOP_ERR_RES, SPOP_VIEW_LIT("too many connections"));
+
+	(void)!send(fd, frame, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	close(fd);
+}
+
+static void deal(struct listener *l, int fd)
+{
+	uint32_t count = atomic_fetch_add(&l->env.shared->connections, 1);
+	int on = 1;
+
+	if (count >= l->max_connections) {
+		atomic_fetch_sub(&l->env.shared->connections, 1);
+		l->refused++;
+		refuse(fd);
+		return;
+	}
+	/* Fails on unix sockets, which need it not. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (worker_give(&l->env.workers[l->next++ % l->env.nworkers], fd) < 0) {
+		atomic_fetch_sub(&l->env.shared->connections, 1);
+		l->refused++;
+		refuse(fd);
+	}
+}
+
+static void pause_doors(struct listener *l, int err)
+{
+	const struct timeval wait = {.tv_usec = PAUSE_MS * 1000};
+	struct log_line line;
+
+	if (!l->paused) {
+		log_begin(&line, LOG_LEVEL_ERROR, "accept_failed");
+		log_errno(&line, "error", err);
+		log_str(&line, "remedy", "raise the limit of open files (ulimit -n, LimitNOFILE)");
+		log_end(&line);
+	}
+	l->paused = true;
+	for (size_t i = 0; i < l->ndoors; i++)
+		event_del(l->doors[i].event);
+	event_add(l->resume, &wait);
+}
+
+static void on_resume(evutil_socket_t fd, short what, void *arg)
+{
+	struct listener *l = arg;
+
+	(void)fd;
+	(void)what;
+	for (size_t i = 0; i < l->ndoors; i++)
+		event_add(l->doors[i].event, NULL);
+}
+
+static void on_knock(evutil_socket_t fd, short what, void *arg)
+{
+	struct door *d = arg;
+
+	(void)what;
+	for (unsigned i = 0; i < ACCEPTS_A_TURN; i++) {
+		int peer = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (peer >= 0) {
+			d->listener->paused = false;
+			deal(d->listener, peer);
+			continue;
+		}
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			pause_doors(d->listener, errno);
+		if (errno != EINTR && errno != ECONNABORTED)
+			return;
+	}
+}
+
+static bool open_door(struct listener *l, const char *text, const struct config *conf)
+{
+	struct door *d = &l->doors[l->ndoors];
+	struct log_line line;
+	int fd = address_parse(text, &d->address);
+
+	if (fd == 0)
+		fd = address_listen(&d->address, SOCK_STREAM, (int)conf->listen.backlog,
+				    conf->listen.spop_mode, conf->listen.spop_group);
+	if (fd < 0) {
+		log_begin(&line, LOG_LEVEL_ERROR, "listen_failed");
+		log_str(&line, "option", "listen.spop");
+		log_str(&line, "address", text);
+		log_errno(&line, "error", -fd);
+		log_end(&line);
+		return false;
+	}
+	d->listener = l;
+	d->fd = fd;
+	d->event = event_new(l->env.base, fd, EV_READ | EV_PERSIST, on_knock, d);
+	l->ndoors++;
+	return d->event && event_add(d->event, NULL) == 0;
+}
+
+struct listener *listener_new(const struct listener_env *env, const struct config *conf)
+{
+	struct listener *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	l->env = *env;
+	l->max_connections = conf->limits.connections;
+	l->doors = calloc(conf->listen.spop.n ? conf->listen.spop.n : 1, sizeof(*l->doors));
+	l->resume = event_new(env->base, -1, 0, on_resume, l);
+	if (!l->doors || !l->resume)
+		return listener_free(l);
+	for (size_t i = 0; i < conf->listen.spop.n; i++)
+		if (!open_door(l, conf->listen.spop.items[i], conf))
+			return listener_free(l);
+	return l;
+}
+
+void listener_reload(struct listener *l, const struct config *conf)
+{
+	l->max_connections = conf->limits.connections;
+}
+
+struct listener *listener_free(struct listener *l)
+{
+	if (l) {
+		for (size_t i = 0; i < l->ndoors; i++) {
+			if (l->doors[i].event)
+				event_free(l->doors[i].event);
+			close(l->doors[i].fd);
+			address_unlink(&l->doors[i].address);
+		}
+		if (l->resume)
+			event_free(l->resume);
+		free(l->doors);
+		free(l);
+	}
+	return NULL;
+}
+
+uint64_t listener_refused(const struct listener *l)
+{
+	return l->refused;
+}
