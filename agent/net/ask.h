@@ -22,12 +22,15 @@ struct ask_answer {
 };
 typedef void (*ask_done)(const struct ask_answer *answer, void *arg);
 
-/* @where: an absolute path (also unix@PATH) or HOST:PORT with a numeric host or localhost.
+/* @where: an absolute path (also unix@PATH) or HOST:PORT with a numeric host (v6 in
+ * brackets or not) or localhost.
  * @question is copied and sent as it is (commands joined by ';', ended by '\n').
  * @done exactly once, from the loop. 0, -EINVAL (address), -ENOMEM. */
 int ask(struct event_base *base, const char *where, struct view question, uint32_t timeout_ms,
 	uint64_t max_answer, ask_done done, void *arg, struct ask **ret)
-	__attribute__((warn_unused_result));
+    __attribute__((warn_unused_result));
+/* After this @done is not called any more. No effect inside @done: there it is over already, and
+ * after @done returned @a is gone. */
 void ask_cancel(struct ask *a);
 
 #endif

@@ -26,8 +26,8 @@ struct dns_answer {
 	const char *detail; /* never NULL */
 	size_t n;           /* both families, sorted bytewise, without duplicates */
 	const struct sockaddr_storage *addrs; /* port 0 */
-	uint32_t ttl_s;     /* the smallest; 0 when not told (hosts file) */
-	size_t dropped;     /* beyond max_addresses */
+	uint32_t ttl_s;                       /* the smallest; 0 when not told (hosts file) */
+	size_t dropped;                       /* beyond max_addresses */
 };
 
 typedef void (*dns_done)(const struct dns_answer *answer, void *arg);
