@@ -74,7 +74,7 @@ static void take(struct logline *l, struct view name, struct view value, bool *h
 		l->backend = value;
 	} else if (view_eq(name, VIEW_LIT("server"))) {
 		l->server = value;
-	} else if (view_eq(name, VIEW_LIT("state"))) {
+	} else if (view_eq(name, VIEW_LIT("ts"))) {
 		l->state = value;
 	} else if (view_eq(name, VIEW_LIT("status"))) {
 		int64_t status = number(value, -1);

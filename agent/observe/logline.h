@@ -5,7 +5,7 @@
  *
  *   ticket   %[var(txn.inference.ticket)]; absent, empty or "-": a request the agent did not place
  *   backend  %b        server  %s, "<NOSRV>" for none
- *   status   %ST       state   %tsc, the termination state
+ *   status   %ST       ts      %ts, the termination state
  *   tr       %Tr, ms to the response's headers, -1 none        ta  %Ta, ms in all
  *   bytes    %B, bytes sent to the client
  */
