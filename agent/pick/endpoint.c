@@ -142,7 +142,7 @@ static void publish_base(struct endpoints *e, uint32_t slot)
 /* Notes how many of our tickets the server did not know of, and what held for the whole window. */
 static void note_deficit(struct cold *c, uint32_t deficit_q8, uint64_t now_ns)
 {
-	uint64_t length = ENDPOINT_DRIFT_NS / LIVE_QUARTERS;
+	uint64_t length = ENDPOINT_DRIFT_NS / (LIVE_QUARTERS - 1);
 	uint32_t least = UINT32_MAX;
 
 	if (c->quarter_ns == 0 || now_ns - c->quarter_ns > ENDPOINT_DRIFT_NS) {

@@ -11,8 +11,9 @@
 /* Loads are compared in 256ths of a request. */
 #define LIVE_ONE 256
 
-/* The last minute's smallest difference between our count and the server's, in four quarters. */
-#define LIVE_QUARTERS 4
+/* The smallest difference between our count and the server's, in quarters of a minute: four whole
+ * ones and the one that is not over. */
+#define LIVE_QUARTERS 5
 
 struct cold {
 	double waiting, running, kv_usage;
