@@ -1,0 +1,175 @@
+/*
+ * spoa-inference: argv, setup, run, teardown.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/log.h"
+#include "config/config.h"
+#include "serve/control.h"
+#include "serve/explain.h"
+
+#define EXIT_USAGE 2
+
+static const char usage[] =
+	"spoa-inference: tells HAProxy which model server an inference request should go to\n"
+	"\n"
+	"  spoa-inference -f FILE             run in the foreground; SIGTERM drains and ends,\n"
+	"                                     SIGHUP reads FILE again\n"
+	"  spoa-inference -f FILE -t          check FILE and end: 0 it is good, 1 it is not\n"
+	"  spoa-inference explain -f FILE [--path P] [--content-type T] < BODY\n"
+	"                                     tell where this body would go now, and why\n"
+	"  spoa-inference --help-config       every option there is, as Markdown\n"
+	"  spoa-inference --version\n"
+	"  spoa-inference --help\n"
+	"\n"
+	"FILE is YAML; \"-\" is standard input. The smallest that works, for a haproxy.cfg with the\n"
+	"backends llama and phi4 and a stats socket:\n"
+	"\n"
+	"  haproxy:\n"
+	"    socket: /run/haproxy/admin.sock\n"
+	"  pools:\n"
+	"    llama: {}\n"
+	"    phi4: {}\n";
+
+struct arguments_given {
+	const char *file;
+	bool check, explain;
+	struct explain_options options;
+};
+
+enum { OPTION_VERSION = 256, OPTION_HELP_CONFIG, OPTION_PATH, OPTION_TYPE };
+
+static const struct option options[] = {
+	{"file", required_argument, NULL, 'f'},
+	{"test", no_argument, NULL, 't'},
+	{"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, OPTION_VERSION},
+	{"help-config", no_argument, NULL, OPTION_HELP_CONFIG},
+	{"path", required_argument, NULL, OPTION_PATH},
+	{"content-type", required_argument, NULL, OPTION_TYPE},
+	{NULL, 0, NULL, 0},
+};
+
+/* -1: go on; else the exit status. */
+static int parse(int argc, char **argv, struct arguments_given *ret)
+{
+	int c;
+
+	*ret = (struct arguments_given){0};
+	if (argc > 1 && strcmp(argv[1], "explain") == 0) {
+		ret->explain = true;
+		argv++;
+		argc--;
+	}
+	while ((c = getopt_long(argc, argv, "f:th", options, NULL)) != -1) {
+		switch (c) {
+		case 'f':
+			ret->file = optarg;
+			break;
+		case 't':
+			ret->check = true;
+			break;
+		case 'h':
+			fputs(usage, stdout);
+			return EXIT_SUCCESS;
+		case OPTION_VERSION:
+			puts("spoa-inference " SPOA_VERSION);
+			return EXIT_SUCCESS;
+		case OPTION_HELP_CONFIG:
+			config_document(stdout);
+			return EXIT_SUCCESS;
+		case OPTION_PATH:
+			ret->options.path = optarg;
+			break;
+		case OPTION_TYPE:
+			ret->options.content_type = optarg;
+			break;
+		default:
+			fprintf(stderr, "try: spoa-inference --help\n");
+			return EXIT_USAGE;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "spoa-inference: what is \"%s\"? try: spoa-inference --help\n",
+			argv[optind]);
+		return EXIT_USAGE;
+	}
+	if (!ret->file) {
+		fputs("spoa-inference: -f FILE is missing; try: spoa-inference --help\n", stderr);
+		return EXIT_USAGE;
+	}
+	if (ret->explain && strcmp(ret->file, "-") == 0) {
+		fputs("spoa-inference: explain reads the body from standard input, so -f must name "
+		      "a file\n",
+		      stderr);
+		return EXIT_USAGE;
+	}
+	return -1;
+}
+
+static struct config *load(const char *path)
+{
+	struct config_errors errors = {0};
+	struct config *conf = NULL;
+	int r = config_load(path, &conf, &errors);
+
+	if (r == -EINVAL)
+		config_errors_print(&errors, path, stderr);
+	else if (r < 0)
+		fprintf(stderr, "%s: %s\n", path, strerror(-r));
+	config_errors_deinit(&errors);
+	return r == 0 ? conf : NULL;
+}
+
+/* HAProxy from 3.1 on holds a connection for each request under way. */
+static void raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static int serve(struct config *conf)
+{
+	struct control *control;
+
+	raise_descriptors();
+	log_init((enum log_target)conf->log.target, (enum log_level)conf->log.level);
+	control = control_new_consume(conf);
+	if (!control)
+		return EXIT_FAILURE;
+	control_run(control);
+	control_free(control);
+	return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+	struct arguments_given given;
+	struct config *conf;
+	int r = parse(argc, argv, &given);
+
+	if (r >= 0)
+		return r;
+	signal(SIGPIPE, SIG_IGN);
+	conf = load(given.file);
+	if (!conf)
+		return EXIT_FAILURE;
+	if (given.check) {
+		printf("%s: the configuration is good\n", given.file);
+		config_free(conf);
+		return EXIT_SUCCESS;
+	}
+	if (given.explain)
+		return explain_consume(conf, &given.options, stdin, stdout);
+	return serve(conf);
+}

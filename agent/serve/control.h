@@ -1,0 +1,51 @@
+/*
+ * The control thread: owns everything, finds and watches, reports, reloads and drains. The rooms
+ * below know nothing of one another; they are wired here.
+ */
+#ifndef SERVE_CONTROL_H
+#define SERVE_CONTROL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "config/config.h"
+#include "discover/discover.h"
+#include "observe/scrape.h"
+#include "serve/feedback.h"
+#include "serve/listener.h"
+#include "serve/worker.h"
+
+struct admin;
+struct dns;
+struct event;
+struct event_base;
+struct http_client;
+
+struct control {
+	struct event_base *base;
+	struct config *conf;
+	struct endpoints *endpoints;
+	struct tickets *tickets;
+	struct http_client *http;
+	struct dns *dns;
+	struct scraper *scraper;
+	struct discover *discover;
+	struct feedback *feedback;
+	struct listener *listener;
+	struct admin *admin;
+	struct event *tick, *drained, *signals[4];
+	unsigned nworkers;
+	struct worker *workers;
+	struct worker_env shared;
+	struct worker_conf *worker_conf; /* published to the workers by RCU */
+	uint64_t started_ns;	       /* monotonic */
+	uint64_t reloads, reload_failures;
+	bool ready_told, stopping;
+};
+
+/* Builds everything and listens. NULL: a line was logged that says why. Takes @conf. */
+struct control *control_new_consume(struct config *conf);
+/* Runs until a signal ends it. */
+void control_run(struct control *c);
+struct control *control_free(struct control *c);
+
+#endif
