@@ -6,8 +6,8 @@
  * begin <= pos <= end always. A test for room is `len > end - pos`, never `pos + len > end`: the
  * sum wraps for a length that a peer chose. Failure is sticky and empties the cursor (end = pos),
  * so loops of the form `while (left)` end by themselves and a codec may run on to its end over
- * zeros before it asks, once, whether it failed. Reading moves pos; failing moves it back to the
- * first byte of what could not be read, which is what a fault reports.
+ * zeros before it asks, once, whether it failed. A failure leaves pos where a fault should point:
+ * at the place of a missing byte, or at the first byte of an item that cannot be.
  */
 #include "cursor.h"
 
