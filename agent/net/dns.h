@@ -36,6 +36,7 @@ typedef void (*dns_done)(const struct dns_answer *answer, void *arg);
  * itself. */
 int dns_lookup(struct dns *d, const char *host, size_t max_addresses, dns_done done, void *arg,
 	       struct dns_query **ret) __attribute__((warn_unused_result));
+/* After this @done is not called any more. No effect inside @done. */
 void dns_cancel(struct dns_query *q);
 
 #endif
