@@ -8,8 +8,8 @@
 
 #include <errno.h>
 
-/* VERSION TIMESTAMP HOSTNAME APP-NAME PROCID MSGID */
-#define HEADER_FIELDS 6
+/* TIMESTAMP HOSTNAME APP-NAME PROCID MSGID */
+#define HEADER_FIELDS 5
 
 struct scan {
 	const char *pos, *end;
@@ -115,7 +115,7 @@ int logline_parse(struct view line, struct logline *ret)
 	bool has_ticket = false, any = false;
 
 	*ret = (struct logline){.status = -1, .tr_ms = -1, .ta_ms = -1, .bytes = -1};
-	if (!line.len || !eat(&s, '<') || !skip_until(&s, '>'))
+	if (!line.len || !eat(&s, '<') || !skip_until(&s, '>') || !eat(&s, '1') || !eat(&s, ' '))
 		return -EINVAL;
 	for (unsigned i = 0; i < HEADER_FIELDS; i++)
 		if (!skip_until(&s, ' '))

@@ -1,0 +1,196 @@
+/* HAProxy's end-of-request lines: a table of lines, framing at every split. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "observe/logline.h"
+
+#define HEAD "<134>1 2026-03-01T10:20:30.123456+00:00 gw haproxy 7 - "
+
+static const struct line_case {
+	const char *line;
+	int result;
+	int64_t ticket;
+	const char *backend, *server, *ts;
+	int status;
+	int64_t tr_ms, ta_ms, bytes;
+} cases[] = {
+    /* as HAProxy 2.6 and 3.4 write it */
+    {HEAD "[inference@32473 ticket=\"5764607523034234881\" backend=\"llama\" server=\"llama1\" "
+	  "status=\"200\" ts=\"--\" tr=\"12\" ta=\"345\" bytes=\"6789\"] 127.0.0.1:5 …",
+     0, INT64_C(5764607523034234881), "llama", "llama1", "--", 200, 12, 345, 6789},
+    /* no ticket: the agent was not asked, or did not place it */
+    {HEAD "[inference@32473 ticket=\"\" backend=\"phi4\" server=\"phi1\" status=\"200\"] x", 0, 0,
+     "phi4", "phi1", "", 200, -1, -1, -1},
+    {HEAD "[inference@32473 ticket=\"-\" backend=\"phi4\" server=\"<NOSRV>\" status=\"503\" "
+	  "ts=\"SC\" tr=\"-1\" ta=\"+3\"]",
+     0, 0, "phi4", "<NOSRV>", "SC", 503, -1, 3, -1},
+    /* a client that went before the headers: no status */
+    {HEAD "[i@1 ticket=\"7\" status=\"-1\" ts=\"CH\" tr=\"-1\"]", 0, 7, "", "", "CH", -1, -1, -1,
+     -1},
+    /* other elements before and after; escapes in values that are none of ours */
+    {HEAD "[a b=\"x\\\"] ticket=\\\"9\\\"\"][i@1 ticket=\"8\"][z ticket=\"10\"] m", 0, 8, "", "",
+     "", -1, -1, -1, -1},
+    {HEAD "[a b=\"\\]\\\\\"][i@1 server=\"s\" ticket=\"8\"]", 0, 8, "", "s", "", -1, -1, -1, -1},
+    /* an element that lacks a ticket leaves nothing behind */
+    {HEAD "[a server=\"evil\" status=\"1\"][i@1 ticket=\"8\"]", 0, 8, "", "", "", -1, -1, -1, -1},
+    {HEAD "[a]", 0, 0, "", "", "", -1, -1, -1, -1},
+    {HEAD "[a ]", 0, 0, "", "", "", -1, -1, -1, -1},
+    /* numbers that are none */
+    {HEAD "[i ticket=\"12x\"]", 0, 0, "", "", "", -1, -1, -1, -1},
+    {HEAD "[i ticket=\"99999999999999999999\"]", 0, 0, "", "", "", -1, -1, -1, -1},
+    {HEAD "[i ticket=\"9223372036854775807\"]", 0, 0, "", "", "", -1, -1, -1, -1},
+    {HEAD "[i ticket=\"-5\"]", 0, 0, "", "", "", -1, -1, -1, -1},
+    {HEAD "[i ticket=\"5\" status=\"1000\"]", 0, 5, "", "", "", -1, -1, -1, -1},
+    /* not such a line */
+    {"", -EINVAL, 0, "", "", "", -1, -1, -1, -1},
+    {HEAD "-", -EINVAL, 0, "", "", "", -1, -1, -1, -1},
+    {HEAD "", -EINVAL, 0, "", "", "", -1, -1, -1, -1},
+    {"<134>Mar  1 10:20:30 haproxy[7]: 127.0.0.1 [x ticket=\"5\"]", -EINVAL, 0, "", "", "", -1, -1,
+     -1, -1},
+    {HEAD "[i ticket=\"5\"", -EINVAL, 0, "", "", "", -1, -1, -1, -1},
+    {HEAD "[i ticket=\"5", -EINVAL, 0, "", "", "", -1, -1, -1, -1},
+    {HEAD "[i ticket=5]", -EINVAL, 0, "", "", "", -1, -1, -1, -1},
+    {HEAD "[i ticket", -EINVAL, 0, "", "", "", -1, -1, -1, -1},
+    {"GET / HTTP/1.1", -EINVAL, 0, "", "", "", -1, -1, -1, -1},
+    {"<134", -EINVAL, 0, "", "", "", -1, -1, -1, -1},
+};
+
+/* A copy whose last byte touches an unreadable page. */
+static char *at_the_wall(const char *bytes, size_t len, char **ret_map, size_t *ret_size)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), size = (len / page + 2) * page;
+	char *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	assert_true(map != MAP_FAILED);
+	assert_int_equal(mprotect(map + size - page, page, PROT_NONE), 0);
+	memcpy(map + size - page - len, bytes, len);
+	*ret_map = map;
+	*ret_size = size;
+	return map + size - page - len;
+}
+
+static void reads_the_table(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct line_case *c = &cases[i];
+		struct logline l;
+		size_t len = strlen(c->line), size;
+		char *map, *line = at_the_wall(c->line, len, &map, &size);
+
+		if (logline_parse((struct view){line, len}, &l) != c->result)
+			fail_msg("case %zu: %s", i, c->line);
+		if (c->result == 0) {
+			assert_true(l.ticket == c->ticket);
+			assert_true(view_eq(l.backend, view_str(c->backend)));
+			assert_true(view_eq(l.server, view_str(c->server)));
+			assert_true(view_eq(l.state, view_str(c->ts)));
+			assert_int_equal(l.status, c->status);
+			assert_true(l.tr_ms == c->tr_ms && l.ta_ms == c->ta_ms);
+			assert_true(l.bytes == c->bytes);
+		}
+		munmap(map, size);
+	}
+}
+
+static void no_truncation_reads_too_far(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		for (size_t len = 0; len < strlen(cases[i].line); len++) {
+			struct logline l;
+			size_t size;
+			char *map, *line = at_the_wall(cases[i].line, len, &map, &size);
+
+			(void)!logline_parse((struct view){line, len}, &l);
+			munmap(map, size);
+		}
+	}
+}
+
+/* Feeds @stream in pieces of @step; returns the messages joined by '|'. */
+static void pieces(const char *stream, size_t step, char *joined)
+{
+	size_t len = strlen(stream), have = 0, pos = 0;
+
+	joined[0] = '\0';
+	while (pos < len) {
+		struct view line;
+		ssize_t n = logline_next((struct view){stream + pos, have - pos}, 100, &line);
+
+		if (n < 0) {
+			strcat(joined, n == -EMSGSIZE ? "!long" : "!bad");
+			return;
+		}
+		if (n == 0) {
+			if (have == len)
+				return;
+			have = have + step < len ? have + step : len;
+			continue;
+		}
+		strncat(joined, line.ptr, line.len);
+		strcat(joined, "|");
+		pos += (size_t)n;
+	}
+}
+
+static void frames_at_every_split(void **state)
+{
+	static const struct {
+		const char *stream, *messages;
+	} streams[] = {
+	    {"5 <1>ab6 <2>abc", "<1>ab|<2>abc|"},
+	    {"<1>a\n<2>b\n", "<1>a|<2>b|"},
+	    {"<1>a\n5 <2>bb\n<3>c\n", "<1>a|<2>bb||<3>c|"},
+	    {"5 <1>ab0 ", "<1>ab|!bad"},
+	    {"101 x", "!long"},
+	    {"99999999999999999999 x", "!long"},
+	    {"5x<1>ab", "!bad"},
+	    {"GET / HTTP/1.1\r\n", "!bad"},
+	    {"3 <1>", "<1>|"},
+	    {"4 <1>", ""},
+	};
+	char joined[256];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(streams) / sizeof(streams[0]); i++) {
+		for (size_t step = 1; step <= strlen(streams[i].stream); step++) {
+			pieces(streams[i].stream, step, joined);
+			assert_string_equal(joined, streams[i].messages);
+		}
+	}
+}
+
+static void a_line_without_an_end(void **state)
+{
+	char text[200];
+	struct view line;
+
+	(void)state;
+	memset(text, 'x', sizeof(text));
+	text[0] = '<';
+	assert_int_equal(logline_next((struct view){text, 100}, 100, &line), 0);
+	assert_int_equal(logline_next((struct view){text, 101}, 100, &line), -EMSGSIZE);
+	text[100] = '\n';
+	assert_int_equal(logline_next((struct view){text, 200}, 100, &line), 101);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(reads_the_table),
+	    cmocka_unit_test(no_truncation_reads_too_far),
+	    cmocka_unit_test(frames_at_every_split),
+	    cmocka_unit_test(a_line_without_an_end),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
