@@ -44,29 +44,30 @@ struct config_model {
 	char *name;
 	char *base; /* NULL: the name itself */
 	bool hidden;
-	int line; /* where it stands, for later errors */
+	int line, col; /* where it stands, for later errors */
 };
 
 struct config_target {
 	char *model;
 	uint32_t weight;
 	bool rewrite;
+	int line, col;
 };
 
 struct config_alias {
 	char *name;
 	size_t ntargets;
 	struct config_target *targets;
-	int line;
+	int line, col;
 };
 
 struct config_endpoint {
 	char *host; /* name or address, without brackets */
 	uint16_t port;
-	bool https;     /* https:// was written */
-	char *server;   /* NULL: none */
-	char *metrics;  /* NULL: address + metrics_path */
-	int line;
+	bool https;    /* https:// was written */
+	char *server;  /* NULL: none */
+	char *metrics; /* NULL: address + metrics_path */
+	int line, col;
 };
 
 struct config_pool {
@@ -82,7 +83,7 @@ struct config_pool {
 	size_t ndns_ports;
 	uint16_t dns_ports[16];
 	struct config_scrape scrape; /* the top level's, with the pool's own rows over it */
-	int line;
+	int line, col;
 };
 
 struct config {
@@ -108,7 +109,7 @@ struct config {
 	} log;
 	struct {
 		uint32_t endpoints, models, pools, tickets, model_labels, connections,
-			admin_connections, depth;
+		    admin_connections, depth;
 		uint64_t frame, output, partial, cut_margin, metrics_page, models_page;
 	} limits;
 	struct {
@@ -131,7 +132,7 @@ struct config_errors {
 	struct config_error {
 		int line, col; /* from 1; 0: the file as a whole */
 		char *text;    /* "what is wrong, what would be right" */
-	} *items;
+	} * items;
 };
 
 /*
@@ -139,7 +140,7 @@ struct config_errors {
  * @errors, or -ENOMEM. The caller frees both with config_free() and config_errors_deinit().
  */
 int config_load(const char *path, struct config **ret, struct config_errors *errors)
-	__attribute__((warn_unused_result));
+    __attribute__((warn_unused_result));
 /* The same from memory; @name stands for the path in messages. */
 int config_parse(const char *name, const char *text, size_t len, struct config **ret,
 		 struct config_errors *errors) __attribute__((warn_unused_result));
@@ -152,16 +153,21 @@ void config_errors_print(const struct config_errors *errors, const char *path, F
  * @report(key, arg); copies their old values into @new so that it tells what is in force. */
 int config_keep_fixed(const struct config *old, struct config *new,
 		      void (*report)(const char *key, void *arg), void *arg)
-	__attribute__((warn_unused_result));
+    __attribute__((warn_unused_result));
 
 const struct config_pool *config_pool_find(const struct config *c, const char *name);
 
 /* The reference: a Markdown table per section, made from config.def. */
 void config_document(FILE *out);
 /* The words of an enum option by position, NULL-terminated: config_enum_policy and so on. */
-extern const char *const config_enum_body[], *const config_enum_no_model[],
-	*const config_enum_unknown_model[], *const config_enum_log_target[],
-	*const config_enum_log_level[], *const config_enum_engine[], *const config_enum_scheme[],
-	*const config_enum_policy[], *const config_enum_when_full[];
+extern const char *const config_enum_body[];
+extern const char *const config_enum_no_model[];
+extern const char *const config_enum_unknown_model[];
+extern const char *const config_enum_log_target[];
+extern const char *const config_enum_log_level[];
+extern const char *const config_enum_engine[];
+extern const char *const config_enum_scheme[];
+extern const char *const config_enum_policy[];
+extern const char *const config_enum_when_full[];
 
 #endif
