@@ -167,7 +167,8 @@ static int read_headers(struct multipart *m, struct part *part, const struct rea
 			*body = at + 2;
 			return 1;
 		}
-		if (starts_with(r, at - 2, r->needle)) {
+		if (starts_with(r, at - 2, r->needle) &&
+		    delimiter_kind(r, at - 2 + (int64_t)r->needle.len, &end) != DELIMITER_NONE) {
 			*body = at;
 			return 1;
 		}
@@ -213,7 +214,7 @@ enum multipart_result multipart_read(struct multipart *m, const struct span *tex
 			return MULTIPART_OPEN;
 		if (is_model && m->model) {
 			m->why = "a second field \"model\"";
-			m->at = body;
+			m->at = next;
 			return MULTIPART_BAD;
 		}
 		kind = next_delimiter(&r, body - 2, &at, &next);

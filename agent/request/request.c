@@ -353,6 +353,7 @@ static bool read_body(struct request *req, const struct request_input *in,
 
 	if (!look(&s, in, limits) || kind == KIND_NONE)
 		return false;
+	req->truncated = s.length == LENGTH_CUT;
 	if (!kind_is_plain(in->content_encoding)) {
 		req->status = REQUEST_BAD_ENCODING;
 		return true;
