@@ -1,0 +1,708 @@
+/*
+ * A worker with real sockets: HAProxy's side of the protocol is spop/'s own client, the snapshot
+ * is made by hand.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "serve/worker.h"
+#include "serve/conn.h"
+#include "spop/client.h"
+
+#define PATIENCE_MS 10000
+#define FRAME_MAX   (1024 * 1024)
+
+struct house {
+	struct pool pools[2];
+	struct pool_endpoint endpoints[4];
+	uint32_t slots[4];
+	struct snapshot snapshot, *snapshot_ptr;
+	struct worker_conf conf, *conf_ptr;
+	_Atomic uint32_t cursors[2];
+	struct worker_env env;
+	struct worker worker;
+};
+
+static void add_pool(struct house *h, unsigned i, char *name, uint32_t first, uint32_t n)
+{
+	h->pools[i] = (struct pool){
+	    .name = name,
+	    .backend = name,
+	    .stat = i,
+	    .policy = policy_find(VIEW_LIT("least-loaded")),
+	    .retry_after = 5,
+	    .known = true,
+	    .n = n,
+	    .endpoints = &h->endpoints[first],
+	    .slots = &h->slots[first],
+	};
+}
+
+static struct house *build(void)
+{
+	static char *const servers[4] = {"a1", "a2", "b1", NULL};
+	static const struct route_def defs[] = {
+	    {.model = {"A", 1}, .base = {"A", 1}, .pool = 0, .stat = 1, .weight = 1},
+	    {.model = {"B", 1}, .base = {"B", 1}, .pool = 1, .stat = 2, .weight = 1},
+	    {.model = {"alias", 5},
+	     .target = {"A", 1},
+	     .base = {"A", 1},
+	     .pool = 0,
+	     .stat = 3,
+	     .weight = 1},
+	};
+	struct house *h = calloc(1, sizeof(*h));
+
+	assert_non_null(h);
+	h->env.endpoints = endpoints_new(4);
+	h->env.tickets = tickets_new(h->env.endpoints, 1, 4096, 77);
+	for (unsigned i = 0; i < 4; i++) {
+		struct sockaddr_in *addr = (void *)&h->endpoints[i].addr;
+		int slot = endpoint_alloc(h->env.endpoints);
+
+		assert_true(slot >= 0);
+		h->slots[i] = h->endpoints[i].slot = (uint32_t)slot;
+		h->endpoints[i].server = servers[i];
+		addr->sin_family = AF_INET;
+		addr->sin_port = htons((uint16_t)(8000 + i));
+		addr->sin_addr.s_addr = htonl(0x0a000001 + i);
+	}
+	add_pool(h, 0, "llama", 0, 2);
+	add_pool(h, 1, "phi4", 3, 1); /* the one without a server name: dst */
+	h->snapshot = (struct snapshot){.npools = 2,
+					.pools = h->pools,
+					.routes = route_table_new(defs, 3),
+					.default_pool = -1,
+					.ready = true};
+	h->conf = (struct worker_conf){
+	    .decide.limits = {.max_depth = 512, .cut_margin = 16384},
+	    .variables = UINT32_MAX,
+	    .max_frame = FRAME_MAX,
+	    .max_output = 64 * 1024,
+	    .max_partial = 16 * 1024 * 1024,
+	    .hello_ns = 5000000000,
+	    .frame_ns = 5000000000,
+	};
+	h->snapshot_ptr = &h->snapshot;
+	h->conf_ptr = &h->conf;
+	h->env.snapshot = &h->snapshot_ptr;
+	h->env.conf = &h->conf_ptr;
+	h->env.cursors = h->cursors;
+	return h;
+}
+
+static void start(struct house *h)
+{
+	assert_int_equal(worker_start(&h->worker, 0, &h->env, 8), 0);
+}
+
+static void demolish(struct house *h)
+{
+	worker_stop(&h->worker);
+	assert_int_equal(h->env.connections, 0);
+	route_table_free(h->snapshot.routes);
+	tickets_free(h->env.tickets);
+	endpoints_free(h->env.endpoints);
+	free(h);
+}
+
+/* --- HAProxy's side --- */
+
+struct peer {
+	int fd;
+	struct spop_client client;
+	size_t have, used; /* bytes in buf; those of the frame last handed out */
+	uint8_t *buf;
+};
+
+static struct peer *knock(struct house *h)
+{
+	struct peer *p = calloc(1, sizeof(*p));
+	int fds[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	assert_int_equal(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
+	p->fd = fds[0];
+	p->buf = malloc(2 * FRAME_MAX);
+	spop_client_init(&p->client, FRAME_MAX - 4, SPOP_CAP_PIPELINING, false);
+	atomic_fetch_add(&h->env.connections, 1);
+	assert_int_equal(worker_give(&h->worker, fds[1]), 0);
+	return p;
+}
+
+static void leave(struct peer *p)
+{
+	close(p->fd);
+	free(p->buf);
+	free(p);
+}
+
+static void push(struct peer *p, const void *bytes, size_t n)
+{
+	const char *at = bytes;
+
+	while (n > 0) {
+		ssize_t sent = send(p->fd, at, n, MSG_NOSIGNAL);
+
+		assert_true(sent > 0);
+		at += sent;
+		n -= (size_t)sent;
+	}
+}
+
+/* The next frame; false at the end of the stream. */
+static bool pull(struct peer *p, struct spop_client_input *in)
+{
+	struct spop_fault fault;
+	struct pollfd ready = {.fd = p->fd, .events = POLLIN};
+	ssize_t n;
+
+	memmove(p->buf, p->buf + p->used, p->have - p->used);
+	p->have -= p->used;
+	p->used = 0;
+	for (;;) {
+		n = p->have ? spop_client_receive(&p->client, p->buf, p->have, in, &fault) : 0;
+		if (n < 0)
+			fail_msg("the agent broke the protocol: %s", fault.msg);
+		if (n > 0) {
+			p->used = (size_t)n;
+			return true;
+		}
+		assert_int_equal(poll(&ready, 1, PATIENCE_MS), 1);
+		n = recv(p->fd, p->buf + p->have, 2 * FRAME_MAX - p->have, 0);
+		if (n <= 0) {
+			p->have = 0;
+			return false;
+		}
+		p->have += (size_t)n;
+	}
+}
+
+static void hello(struct peer *p)
+{
+	struct spop_client_input in;
+	uint8_t frame[512];
+	size_t n = spop_client_write_hello(&p->client, frame, sizeof(frame), "engine");
+
+	assert_true(n > 0);
+	push(p, frame, n);
+	assert_true(pull(p, &in));
+	assert_int_equal(in.event, SPOP_CLIENT_EV_HELLO);
+	assert_int_equal(in.hello.max_frame_size, FRAME_MAX - 4);
+	assert_true(spop_client_pipelining(&p->client));
+}
+
+static size_t notify(uint8_t *buf, size_t cap, uint64_t id, const char *body, size_t len)
+{
+	struct spop_notify_builder b;
+
+	spop_notify_begin(&b, buf, cap, id, 1);
+	spop_notify_add_message(&b, SPOP_VIEW_LIT("route"), 3);
+	spop_notify_add_arg(&b, SPOP_VIEW_LIT("surprise"), spop_value_null());
+	spop_notify_add_arg(&b, SPOP_VIEW_LIT("body"), spop_value_bin(spop_view_of(body, len)));
+	spop_notify_add_arg(&b, SPOP_VIEW_LIT("content_type"),
+			    spop_value_str(SPOP_VIEW_LIT("application/json")));
+	return spop_notify_end(&b);
+}
+
+static void ask(struct peer *p, uint64_t id, const char *body)
+{
+	uint8_t frame[4096];
+	size_t n = notify(frame, sizeof(frame), id, body, strlen(body));
+
+	assert_true(n > 0);
+	push(p, frame, n);
+}
+
+struct answer {
+	uint64_t id;
+	char text[512]; /* name=value in the order of the frame, each followed by a blank */
+	int64_t ticket;
+};
+
+static void render(struct answer *a, const struct spop_action *v)
+{
+	char *at = a->text + strlen(a->text);
+	size_t room = sizeof(a->text) - strlen(a->text);
+	struct spop_view bytes = spop_value_bytes(&v->value);
+	int64_t number;
+
+	assert_int_equal(v->scope, SPOP_SCOPE_TXN);
+	if (v->value.type == SPOP_DATA_T_IPV4)
+		snprintf(at, room, "%.*s=%u.%u.%u.%u ", (int)v->name.len, (char *)v->name.ptr,
+			 v->value.bytes.ptr[0], v->value.bytes.ptr[1], v->value.bytes.ptr[2],
+			 v->value.bytes.ptr[3]);
+	else if (spop_value_integer(&v->value, &number) != 0)
+		snprintf(at, room, "%.*s=%.*s ", (int)v->name.len, (char *)v->name.ptr,
+			 (int)bytes.len, (char *)bytes.ptr);
+	else if (spop_view_eq(v->name, SPOP_VIEW_LIT("ticket")))
+		a->ticket = number;
+	else
+		snprintf(at, room, "%.*s=%lld ", (int)v->name.len, (char *)v->name.ptr,
+			 (long long)number);
+}
+
+static void hear(struct peer *p, struct answer *a)
+{
+	struct spop_client_input in;
+	struct spop_action v;
+
+	memset(a, 0, sizeof(*a));
+	assert_true(pull(p, &in));
+	assert_int_equal(in.event, SPOP_CLIENT_EV_ACK);
+	assert_int_equal(in.frame.frame_id, 1);
+	a->id = in.frame.stream_id;
+	while (spop_actions_next(&in.actions, &v))
+		render(a, &v);
+}
+
+static void expect_goodbye(struct peer *p, uint32_t status)
+{
+	struct spop_client_input in;
+
+	assert_true(pull(p, &in));
+	assert_int_equal(in.event, SPOP_CLIENT_EV_DISCONNECT);
+	assert_int_equal(in.disconnect.status, status);
+	assert_false(pull(p, &in));
+}
+
+/* --- the tests --- */
+
+static void answers_by_the_contract(void **state)
+{
+	struct house *h = build();
+	struct peer *p;
+	struct answer a;
+	static const struct {
+		const char *body, *answer;
+		bool ticket;
+	} table[] = {
+	    {"{\"model\":\"B\"}",
+	     "verdict=routed status=0 model=B base_model=B backend=phi4 dst=10.0.0.4 "
+	     "dst_port=8003 ",
+	     true},
+	    {"{\"messages\":[],\"model\":\"alias\"}",
+	     "verdict=routed status=0 model=alias base_model=A target_model=A rewrite_at=24 "
+	     "rewrite_len=5 backend=llama server=a2 server2=a1 ",
+	     true},
+	    {"{\"model\":\"C\"}", "verdict=model_not_found status=404 model=C ", false},
+	    {"{\"prompt\":1}", "verdict=no_model status=0 ", false},
+	    {"{\"model\":1}", "verdict=bad_request status=400 ", false},
+	    {"", "verdict=no_model status=0 ", false},
+	};
+
+	(void)state;
+	start(h);
+	p = knock(h);
+	hello(p);
+	/* a1 has one more: the order of the two is certain. */
+	(void)!ticket_open(h->env.tickets, 0, h->slots[0], 0, 1);
+	for (uint64_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		ask(p, 2 * i + 1, table[i].body);
+		hear(p, &a);
+		assert_int_equal(a.id, 2 * i + 1);
+		assert_string_equal(a.text, table[i].answer);
+		assert_int_equal(a.ticket > 0, table[i].ticket);
+	}
+	assert_int_equal(tickets_open(h->env.tickets), 3);
+	assert_int_equal(stat_get(&h->worker.stats->verdicts[VERDICT_ROUTED]), 2);
+	assert_int_equal(stat_get(&h->worker.stats->models[2].verdicts[VERDICT_ROUTED]), 1);
+	leave(p);
+	demolish(h);
+}
+
+static void down_full_and_gone(void **state)
+{
+	struct house *h = build();
+	struct peer *p;
+	struct answer a;
+
+	(void)state;
+	start(h);
+	p = knock(h);
+	hello(p);
+	endpoint_set_flags(h->env.endpoints, h->slots[3], 0, ENDPOINT_DOWN);
+	ask(p, 1, "{\"model\":\"B\"}");
+	hear(p, &a);
+	assert_string_equal(a.text, "verdict=no_endpoint status=503 retry_after=5 model=B "
+				    "base_model=B backend=phi4 ");
+	endpoint_set_flags(h->env.endpoints, h->slots[3], ENDPOINT_DOWN, 0);
+	endpoint_set_room(h->env.endpoints, h->slots[3], 1, 1);
+	ask(p, 3, "{\"model\":\"B\"}");
+	hear(p, &a);
+	assert_string_equal(a.text, "verdict=routed status=0 model=B base_model=B backend=phi4 ");
+	assert_int_equal(a.ticket, 0);
+	h->pools[1].when_full = POOL_FULL_REJECT;
+	ask(p, 5, "{\"model\":\"B\"}");
+	hear(p, &a);
+	assert_string_equal(a.text, "verdict=saturated status=429 retry_after=5 model=B "
+				    "base_model=B backend=phi4 ");
+	leave(p);
+	demolish(h);
+}
+
+static void only_the_variables_that_are_wanted(void **state)
+{
+	struct house *h = build();
+	struct peer *p;
+	struct answer a;
+
+	(void)state;
+	h->conf.variables = variable_bit("backend") | variable_bit("server");
+	start(h);
+	p = knock(h);
+	hello(p);
+	ask(p, 1, "{\"model\":\"B\"}");
+	hear(p, &a);
+	assert_string_equal(a.text, "verdict=routed backend=phi4 ");
+	/* Nobody would tell the end of it. */
+	assert_int_equal(tickets_open(h->env.tickets), 0);
+	leave(p);
+	demolish(h);
+}
+
+static void many_frames_at_once(void **state)
+{
+	enum { COUNT = 2000 };
+	struct house *h = build();
+	static uint8_t batch[COUNT * 128];
+	struct peer *p;
+	struct answer a;
+	size_t n = 0;
+
+	(void)state;
+	start(h);
+	p = knock(h);
+	hello(p);
+	for (uint64_t i = 0; i < COUNT; i++)
+		n += notify(batch + n, sizeof(batch) - n, i + 1, "{\"model\":\"A\"}", 13);
+	push(p, batch, n);
+	for (uint64_t i = 0; i < COUNT; i++) {
+		hear(p, &a);
+		assert_int_equal(a.id, i + 1);
+		assert_non_null(strstr(a.text, "verdict=routed"));
+	}
+	/* Least loaded: two equal servers share alike. */
+	assert_int_equal(endpoint_open(h->env.endpoints, h->slots[0]), COUNT / 2);
+	leave(p);
+	demolish(h);
+}
+
+static void byte_by_byte(void **state)
+{
+	struct house *h = build();
+	struct peer *p;
+	struct answer a;
+	uint8_t frame[1024];
+	size_t n;
+
+	(void)state;
+	start(h);
+	p = knock(h);
+	n = spop_client_write_hello(&p->client, frame, sizeof(frame), NULL);
+	n += notify(frame + n, sizeof(frame) - n, 1, "{\"model\":\"A\"}", 13);
+	n += notify(frame + n, sizeof(frame) - n, 3, "{\"model\":\"B\"}", 13);
+	for (size_t i = 0; i < n; i++) {
+		push(p, frame + i, 1);
+		if (i % 7 == 0)
+			usleep(200);
+	}
+	{
+		struct spop_client_input in;
+
+		assert_true(pull(p, &in));
+		assert_int_equal(in.event, SPOP_CLIENT_EV_HELLO);
+	}
+	hear(p, &a);
+	assert_int_equal(a.id, 1);
+	hear(p, &a);
+	assert_int_equal(a.id, 3);
+	leave(p);
+	demolish(h);
+}
+
+static void large_bodies_in_pieces(void **state)
+{
+	enum { LEN = 900 * 1024 };
+	struct house *h = build();
+	uint8_t *frame = malloc(2 * FRAME_MAX);
+	char *body = malloc(LEN + 1);
+	struct peer *p;
+	struct answer a;
+	size_t n, piece = 1;
+
+	(void)state;
+	start(h);
+	p = knock(h);
+	hello(p);
+	memset(body, 'x', LEN);
+	memcpy(body, "{\"m\":\"", 6);
+	memcpy(body + LEN - 14, "\",\"model\":\"B\"}", 14);
+	for (uint64_t round = 1; round <= 4; round++) {
+		/* Small ones before and behind: their bytes share reads with the large one's. */
+		n = notify(frame, FRAME_MAX, 10 * round, "{\"model\":\"A\"}", 13);
+		n += notify(frame + n, FRAME_MAX, 10 * round + 1, body, LEN);
+		n += notify(frame + n, FRAME_MAX, 10 * round + 2, "{\"model\":\"A\"}", 13);
+		for (size_t at = 0; at < n;) {
+			piece = piece * 7 % 100003 + 1;
+			if (piece > n - at)
+				piece = n - at;
+			push(p, frame + at, piece);
+			at += piece;
+		}
+		for (uint64_t i = 0; i < 3; i++) {
+			hear(p, &a);
+			assert_int_equal(a.id, 10 * round + i);
+			assert_non_null(strstr(a.text, i == 1 ? "backend=phi4" : "backend=llama"));
+		}
+	}
+	leave(p);
+	free(body);
+	free(frame);
+	demolish(h);
+}
+
+static void a_peer_that_does_not_read(void **state)
+{
+	enum { COUNT = 60000 };
+	struct house *h = build();
+	uint8_t frame[128];
+	struct peer *p;
+	struct answer a;
+	uint64_t sent = 0, heard = 0;
+	size_t n;
+
+	(void)state;
+	start(h);
+	p = knock(h);
+	hello(p);
+	/* Until the agent stops reading, which it must. */
+	while (sent < COUNT) {
+		n = notify(frame, sizeof(frame), sent + 1, "{\"model\":\"B\"}", 13);
+		if (send(p->fd, frame, n, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)n) {
+			struct pollfd room = {.fd = p->fd, .events = POLLOUT};
+
+			if (poll(&room, 1, 300) == 0)
+				break;
+			continue;
+		}
+		sent++;
+	}
+	assert_in_range(sent, 100, COUNT - 1);
+	while (heard < sent) {
+		hear(p, &a);
+		assert_int_equal(a.id, ++heard);
+	}
+	leave(p);
+	demolish(h);
+}
+
+static void broken_peers_are_told_why(void **state)
+{
+	static const struct {
+		const char *bytes;
+		size_t len;
+		bool after_hello;
+		uint32_t status;
+	} table[] = {
+	    {"GET / HTTP/1.1\r\n\r\n", 18, false, SPOP_ERR_TOO_BIG},
+	    {"\0\0\0\6\1\0\0\0\1\0\0", 11, false, SPOP_ERR_INVALID},
+	    /* NOTIFY before HELLO */
+	    {"\0\0\0\7\3\0\0\0\1\1\1", 11, false, SPOP_ERR_INVALID},
+	    /* an ACK, an AGENT-HELLO: the agent's own */
+	    {"\0\0\0\7\147\0\0\0\1\1\1", 11, true, SPOP_ERR_INVALID},
+	    {"\0\0\0\7\145\0\0\0\1\0\0", 11, true, SPOP_ERR_INVALID},
+	    /* no FIN */
+	    {"\0\0\0\7\3\0\0\0\0\1\1", 11, true, SPOP_ERR_FRAG_NOT_SUPPORTED},
+	    /* 2 GB */
+	    {"\177\377\377\377", 4, true, SPOP_ERR_TOO_BIG},
+	    /* a message that claims more arguments than there are */
+	    {"\0\0\0\12\3\0\0\0\1\1\1\1a\5", 14, true, SPOP_ERR_INVALID},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		struct house *h = build();
+		struct peer *p;
+
+		start(h);
+		p = knock(h);
+		if (table[i].after_hello)
+			hello(p);
+		else
+			p->client.state = SPOP_CLIENT_ST_WAIT_HELLO;
+		push(p, table[i].bytes, table[i].len);
+		expect_goodbye(p, table[i].status);
+		assert_int_equal(stat_get(&h->worker.stats->closed_by[CLOSE_PROTOCOL]), 1);
+		leave(p);
+		demolish(h);
+	}
+}
+
+static void hello_twice(void **state)
+{
+	struct house *h = build();
+	struct peer *p;
+	struct spop_client again;
+	uint8_t frame[256];
+	size_t n;
+
+	(void)state;
+	start(h);
+	p = knock(h);
+	hello(p);
+	spop_client_init(&again, 16384, 0, false);
+	n = spop_client_write_hello(&again, frame, sizeof(frame), NULL);
+	push(p, frame, n);
+	expect_goodbye(p, SPOP_ERR_INVALID);
+	leave(p);
+	demolish(h);
+}
+
+static void health_checks(void **state)
+{
+	struct house *h = build();
+	struct spop_client_input in;
+	uint8_t frame[256];
+	struct peer *p;
+	size_t n;
+
+	(void)state;
+	start(h);
+	for (unsigned draining = 0; draining < 2; draining++) {
+		h->env.draining = draining;
+		p = knock(h);
+		spop_client_init(&p->client, 16380, 0, true);
+		n = spop_client_write_hello(&p->client, frame, sizeof(frame), NULL);
+		push(p, frame, n);
+		if (draining) {
+			expect_goodbye(p, SPOP_ERR_NONE);
+		} else {
+			assert_true(pull(p, &in));
+			assert_int_equal(in.event, SPOP_CLIENT_EV_HELLO);
+			assert_false(pull(p, &in));
+		}
+		leave(p);
+	}
+	/* Requests go on being answered. */
+	p = knock(h);
+	hello(p);
+	ask(p, 1, "{\"model\":\"A\"}");
+	{
+		struct answer a;
+
+		hear(p, &a);
+		assert_non_null(strstr(a.text, "verdict=routed"));
+	}
+	leave(p);
+	demolish(h);
+}
+
+static void silence_has_an_end(void **state)
+{
+	struct house *h = build();
+	struct peer *silent, *slow;
+
+	(void)state;
+	h->conf.hello_ns = h->conf.frame_ns = 300 * UINT64_C(1000000);
+	start(h);
+	silent = knock(h);
+	silent->client.state = SPOP_CLIENT_ST_WAIT_HELLO;
+	slow = knock(h);
+	hello(slow);
+	push(slow, "\0\0\1", 3);
+	expect_goodbye(silent, SPOP_ERR_TOUT);
+	expect_goodbye(slow, SPOP_ERR_TOUT);
+	assert_int_equal(stat_get(&h->worker.stats->closed_by[CLOSE_HELLO_TIMEOUT]), 1);
+	assert_int_equal(stat_get(&h->worker.stats->closed_by[CLOSE_FRAME_TIMEOUT]), 1);
+	leave(silent);
+	leave(slow);
+	demolish(h);
+}
+
+static void half_frames_share_a_bound(void **state)
+{
+	struct house *h = build();
+	struct peer *peers[8];
+	unsigned refused = 0;
+
+	(void)state;
+	h->conf.max_partial = 4 * 1000 * 1000;
+	start(h);
+	for (unsigned i = 0; i < 8; i++) {
+		peers[i] = knock(h);
+		hello(peers[i]);
+		push(peers[i], "\0\17\102\100\3", 5); /* 1,000,000 bytes to come */
+	}
+	for (unsigned i = 0; i < 8; i++) {
+		struct pollfd ready = {.fd = peers[i]->fd, .events = POLLIN};
+
+		if (poll(&ready, 1, 500) == 1) {
+			expect_goodbye(peers[i], SPOP_ERR_RES);
+			refused++;
+		}
+	}
+	/* Four would fit but for their lengths: three do. */
+	assert_int_equal(refused, 5);
+	for (unsigned i = 0; i < 8; i++)
+		leave(peers[i]);
+	demolish(h);
+}
+
+static void an_orderly_goodbye(void **state)
+{
+	struct house *h = build();
+	struct peer *p;
+	uint8_t frame[256];
+	size_t n;
+
+	(void)state;
+	start(h);
+	p = knock(h);
+	hello(p);
+	n = spop_disconnect_write(frame, sizeof(frame), SPOP_FRM_T_HAPROXY_DISCON, SPOP_ERR_NONE,
+				  SPOP_VIEW_NULL);
+	push(p, frame, n);
+	expect_goodbye(p, SPOP_ERR_NONE);
+	leave(p);
+	/* The agent's own, at its end. */
+	p = knock(h);
+	hello(p);
+	worker_stop(&h->worker);
+	expect_goodbye(p, SPOP_ERR_NONE);
+	leave(p);
+	start(h);
+	demolish(h);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(answers_by_the_contract),
+	    cmocka_unit_test(down_full_and_gone),
+	    cmocka_unit_test(only_the_variables_that_are_wanted),
+	    cmocka_unit_test(many_frames_at_once),
+	    cmocka_unit_test(byte_by_byte),
+	    cmocka_unit_test(large_bodies_in_pieces),
+	    cmocka_unit_test(a_peer_that_does_not_read),
+	    cmocka_unit_test(broken_peers_are_told_why),
+	    cmocka_unit_test(hello_twice),
+	    cmocka_unit_test(health_checks),
+	    cmocka_unit_test(silence_has_an_end),
+	    cmocka_unit_test(half_frames_share_a_bound),
+	    cmocka_unit_test(an_orderly_goodbye),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
