@@ -184,8 +184,8 @@ static int config_unreadable(struct config_errors *errors, int err)
 int config_load(const char *path, struct config **ret, struct config_errors *errors)
 {
 	FILE *in = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-	char *text;
-	size_t len;
+	char *text = NULL;
+	size_t len = 0;
 	int err;
 
 	*errors = (struct config_errors){0};
