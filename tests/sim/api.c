@@ -6,6 +6,7 @@
 
 #include "ask.h"
 #include "control.h"
+#include "draw.h"
 #include "metrics.h"
 #include "words.h"
 
@@ -52,7 +53,7 @@ static void put_model(struct buf *b, struct sim *s, const struct sim_model *m)
 	unsigned long long perm = 0;
 
 	for (const char *p = m->id; *p; p++)
-		perm = engine_mix(perm, (unsigned char)*p);
+		perm = draw_mix(perm, (unsigned char)*p);
 	buf_puts(b, "{\"id\":");
 	buf_json(b, m->id);
 	buf_printf(b, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"vllm\",\"root\":",

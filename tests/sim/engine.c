@@ -21,6 +21,7 @@
 #include "engine.h"
 
 #include "blocks.h"
+#include "draw.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -150,18 +151,20 @@ static uint32_t made_now(const struct engine *e, const struct engine_req *r)
 	return r->state == DECODE ? r->made + (uint32_t)(e->decodes - r->since) : r->made;
 }
 
-static bool own_block(struct engine_req *r, uint32_t id)
+static bool room_for_blocks(struct engine_req *r, uint32_t n)
 {
-	if (r->n_blocks == r->cap_blocks) {
-		uint32_t cap = r->cap_blocks ? 2 * r->cap_blocks : 16;
-		uint32_t *grown = realloc(r->blocks, cap * sizeof(*grown));
+	uint32_t cap = r->cap_blocks ? r->cap_blocks : 16;
+	uint32_t *grown;
 
-		if (!grown)
-			return false;
-		r->blocks = grown;
-		r->cap_blocks = cap;
-	}
-	r->blocks[r->n_blocks++] = id;
+	if (n <= r->cap_blocks)
+		return true;
+	while (cap < n)
+		cap *= 2;
+	grown = realloc(r->blocks, cap * sizeof(*grown));
+	if (!grown)
+		return false;
+	r->blocks = grown;
+	r->cap_blocks = cap;
 	return true;
 }
 
@@ -242,14 +245,8 @@ static bool admit(struct engine *e, struct engine_req *r)
 		e->blocked_at = blocks_n_released(e->kv);
 		return false;
 	}
-	if (need > r->cap_blocks) {
-		uint32_t *grown = realloc(r->blocks, need * sizeof(*grown));
-
-		if (!grown)
-			return false;
-		r->blocks = grown;
-		r->cap_blocks = need;
-	}
+	if (!room_for_blocks(r, need))
+		return false;
 	e->blocked = false;
 	for (uint32_t i = 0; i < hits; i++) {
 		r->blocks[i] = blocks_find(e->kv, r->names[i]);
@@ -311,8 +308,10 @@ static bool grow_decodes(struct engine *e)
 			preempt(e, victim);
 		}
 		next = TAILQ_NEXT(r, part);
-		if (id != BLOCKS_NONE && own_block(r, id))
+		if (id != BLOCKS_NONE && room_for_blocks(r, r->n_blocks + 1)) {
+			r->blocks[r->n_blocks++] = id;
 			continue;
+		}
 		if (id != BLOCKS_NONE)
 			blocks_drop(e->kv, id);
 		preempt(e, r);
@@ -321,13 +320,20 @@ static bool grow_decodes(struct engine *e)
 	return preempted;
 }
 
+/* When so much work is done. No step lasts longer than three years. */
+static int64_t after(const struct engine *e, double work)
+{
+	if (e->speed <= 0)
+		return ENGINE_NEVER;
+	return e->now + (int64_t)fmin(ceil(work / e->speed), 1e17);
+}
+
 /* False when there is nothing to do. */
 static bool step_begin(struct engine *e)
 {
 	struct engine_req *r;
 	uint32_t budget, prefilled = 0;
 	bool preempted = grow_decodes(e);
-	double ns;
 
 	budget = e->conf.max_batched_tokens - e->stats.decoding;
 	TAILQ_FOREACH(r, &e->prefill, part)
@@ -341,13 +347,12 @@ static bool step_begin(struct engine *e)
 	e->stats.prefill_tokens += prefilled;
 	if (e->stats.running == 0)
 		return false;
-	ns = 1e6 * (e->conf.step_a_ms +
-		    e->conf.step_b_ms * ((double)e->stats.decoding + e->foreign)) +
-	     1e9 * prefilled / e->conf.prefill_rate;
-	e->step_left = ns < 1 ? 1 : ns;
+	e->step_left = 1e6 * (e->conf.step_a_ms +
+			      e->conf.step_b_ms * ((double)e->stats.decoding + e->foreign)) +
+		       1e9 * prefilled / e->conf.prefill_rate;
+	e->step_left = fmax(e->step_left, 1);
 	e->step_began = e->now;
-	e->step_ends =
-	    e->speed > 0 ? e->now + (int64_t)ceil(e->step_left / e->speed) : ENGINE_NEVER;
+	e->step_ends = after(e, e->step_left);
 	e->in_step = true;
 	return true;
 }
@@ -484,7 +489,7 @@ static bool name_prompt(const struct engine *e, struct engine_req *r, const stru
 	if (!r->names)
 		return false;
 	for (uint32_t i = 0; i < r->n_names; i++) {
-		chain = engine_mix(engine_mix(chain, ask->ids[i / per_id]), i % per_id + 1);
+		chain = draw_mix(draw_mix(chain, ask->ids[i / per_id]), i % per_id + 1);
 		r->names[i] = chain ? chain : 1;
 	}
 	return true;
@@ -558,13 +563,11 @@ void engine_advance(struct engine *e, int64_t now)
 void engine_set_speed(struct engine *e, double speed)
 {
 	assert(!e->in_callback && speed >= 0);
-	if (e->in_step) {
-		if (e->speed > 0)
-			e->step_left = (double)(e->step_ends - e->now) * e->speed;
-		e->step_ends =
-		    speed > 0 ? e->now + (int64_t)ceil(e->step_left / speed) : ENGINE_NEVER;
-	}
+	if (e->in_step && e->speed > 0)
+		e->step_left = (double)(e->step_ends - e->now) * e->speed;
 	e->speed = speed;
+	if (e->in_step)
+		e->step_ends = after(e, e->step_left);
 }
 
 void engine_set_foreign(struct engine *e, uint32_t running)
@@ -601,27 +604,4 @@ void engine_each(const struct engine *e, void (*fn)(void *arg, void *user, bool 
 	fn(arg, r->user, true);
 	TAILQ_FOREACH(r, &e->waiting, queue)
 	fn(arg, r->user, false);
-}
-
-/* SplitMix64's finisher over both arguments. */
-uint64_t engine_mix(uint64_t a, uint64_t b)
-{
-	uint64_t x = a * 0x9e3779b97f4a7c15 + b + 0x9e3779b97f4a7c15;
-
-	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-	x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-	return x ^ (x >> 31);
-}
-
-uint32_t engine_draw_output(uint64_t key, double mean, uint32_t max)
-{
-	const double sigma = 0.7;
-	double u = (double)((engine_mix(key, 1) >> 11) + 1) / 9007199254740993.0;
-	double v = (double)(engine_mix(key, 2) >> 11) / 9007199254740992.0;
-	double normal = sqrt(-2 * log(u)) * cos(6.283185307179586 * v);
-	double n = mean * exp(sigma * normal - sigma * sigma / 2);
-
-	if (!(n >= 1))
-		return 1;
-	return n < max ? (uint32_t)n : max;
 }

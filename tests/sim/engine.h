@@ -97,9 +97,4 @@ uint32_t engine_req_cached(const struct engine_req *r); /* prompt tokens found i
 void engine_each(const struct engine *e, void (*fn)(void *arg, void *user, bool running),
 		 void *arg);
 
-/* Randomness that depends on its argument only. */
-uint64_t engine_mix(uint64_t a, uint64_t b);
-/* An output length for this key: log-normal with that mean and sigma 0.7, in [1, max]. */
-uint32_t engine_draw_output(uint64_t key, double mean, uint32_t max);
-
 #endif

@@ -9,6 +9,7 @@
 #include "metrics.h"
 
 #include "api.h"
+#include "draw.h"
 
 #include <event2/event.h>
 #include <math.h>
@@ -45,7 +46,6 @@ static double bend(enum sim_page fault, double v)
 static struct shown show(const struct sim *s, uint32_t rank)
 {
 	struct shown v;
-	double share = 1.0 / s->conf.ranks;
 
 	engine_get_stats(s->ranks[rank], &v.st);
 	v.running = v.st.running + s->foreign_running / s->conf.ranks +
@@ -55,14 +55,13 @@ static struct shown show(const struct sim *s, uint32_t rank)
 	v.kv = engine_kv_usage(s->ranks[rank]) + s->foreign_kv;
 	if (v.kv > 1)
 		v.kv = 1;
-	(void)share;
 	v.running = bend(s->faults.metrics, v.running);
 	v.waiting = bend(s->faults.metrics, v.waiting);
 	v.kv = bend(s->faults.metrics, v.kv);
 	return v;
 }
 
-/* As Python prints a float. */
+/* As Python prints a float: the fewest digits that read back the same. */
 static void number(struct buf *b, double v)
 {
 	if (isnan(v))
@@ -71,8 +70,16 @@ static void number(struct buf *b, double v)
 		buf_puts(b, v > 0 ? "+Inf" : "-Inf");
 	else if (fabs(v) < 1e15 && v == (double)(int64_t)v)
 		buf_printf(b, "%.1f", v);
-	else
-		buf_printf(b, "%.17g", v);
+	else {
+		char text[32];
+
+		for (int digits = 15; digits <= 17; digits++) {
+			snprintf(text, sizeof(text), "%.*g", digits, v);
+			if (strtod(text, NULL) == v)
+				break;
+		}
+		buf_puts(b, text);
+	}
 }
 
 static void family(struct buf *b, const char *name, const char *type, const char *help)
@@ -130,16 +137,12 @@ static void vllm_histogram(struct buf *b, struct sim *s, const char *name, const
 	family(b, name, "histogram", help);
 	snprintf(full, sizeof(full), "%s_bucket", name);
 	for (size_t i = 0; i <= sizeof(bounds) / sizeof(bounds[0]); i++) {
-		struct buf v = {0};
-
 		sum += h->count[i];
-		number(&v, i < sizeof(bounds) / sizeof(bounds[0]) ? bounds[i] : INFINITY);
 		if (i < sizeof(bounds) / sizeof(bounds[0]))
 			snprintf(le, sizeof(le), "le=\"%g%s\",", bounds[i],
 				 bounds[i] == floor(bounds[i]) ? ".0" : "");
 		else
 			snprintf(le, sizeof(le), "le=\"+Inf\",");
-		buf_deinit(&v);
 		vllm_line(b, s, full, 0, le, (double)sum);
 	}
 	snprintf(full, sizeof(full), "%s_count", name);
@@ -487,7 +490,7 @@ void metrics_answer(struct sim *s, struct http_conn *c, const char *headers)
 		return;
 	case PAGE_GARBAGE:
 		for (uint32_t i = 0; i < 4096; i++) {
-			uint64_t v = engine_mix(s->conf.seed, i);
+			uint64_t v = draw_mix(s->conf.seed, i);
 
 			buf_add(&b, &v, sizeof(v));
 		}

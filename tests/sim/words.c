@@ -5,6 +5,7 @@
  */
 #include "words.h"
 
+#include "draw.h"
 #include "engine.h"
 
 #include <string.h>
@@ -25,7 +26,7 @@ static const char *const list[] = {
 const char *words_at(uint64_t seed, uint32_t i)
 {
 	static char spaced[N_WORDS][12];
-	uint64_t n = engine_mix(seed, i) % N_WORDS;
+	uint64_t n = draw_mix(seed, i) % N_WORDS;
 
 	if (i == 0)
 		return list[n];
@@ -44,7 +45,7 @@ void words_text(struct buf *b, uint64_t seed, uint32_t n)
 
 double words_number(uint64_t seed, uint32_t i)
 {
-	return (double)(engine_mix(seed, i) >> 11) / 4503599627370496.0 - 1;
+	return (double)(draw_mix(seed, i) >> 11) / 4503599627370496.0 - 1;
 }
 
 static uint64_t hash_bytes(uint64_t h, const char *p, size_t len)
@@ -53,13 +54,13 @@ static uint64_t hash_bytes(uint64_t h, const char *p, size_t len)
 		uint64_t v;
 
 		memcpy(&v, p, 8);
-		h = engine_mix(h, v);
+		h = draw_mix(h, v);
 	}
 	if (len > 0) {
 		uint64_t v = 0;
 
 		memcpy(&v, p, len);
-		h = engine_mix(h ^ len, v);
+		h = draw_mix(h ^ len, v);
 	}
 	return h;
 }
