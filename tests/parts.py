@@ -1,0 +1,421 @@
+"""Runs the parts that tests/run.sh names, counts what they tell, prints the table.
+
+Counts are of single cases, not of programs: cmocka's and unittest's lines inside ctest's JUnit
+file, pytest's JUnit file, one per fuzz target and per check of lint. A program that ends badly
+without having named a failed case is one failed case. A part runs in a session of its own; what it
+leaves behind is ended and counted as a failure.
+"""
+import ctypes
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+
+TESTS = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(TESTS)
+LOGS = os.path.join(ROOT, ".cache", "logs")
+FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "30"))
+PR_SET_CHILD_SUBREAPER = 36
+
+
+@dataclasses.dataclass
+class Result:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    reasons: list = dataclasses.field(default_factory=list)  # of skips
+    failures: list = dataclasses.field(default_factory=list)  # names
+    seconds: float = 0
+
+    def fail(self, name):
+        self.failed += 1
+        self.failures.append(name)
+
+    def skip(self, reason, n=1):
+        self.skipped += n
+        if reason not in self.reasons:
+            self.reasons.append(reason)
+
+
+class Missing(Exception):
+    """A part cannot run here, and why."""
+
+
+# ---- children ----------------------------------------------------------------------------------
+def descendants():
+    """Every process that came from this one, by /proc; orphans come back to a subreaper."""
+    parents = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat") as f:
+                    fields = f.read().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if fields[0] != "Z":
+                parents[int(entry)] = int(fields[1])
+    found, grew = {os.getpid()}, True
+    while grew:
+        more = {pid for pid, parent in parents.items() if parent in found} - found
+        found |= more
+        grew = bool(more)
+    return found - {os.getpid()}
+
+
+def name_of(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline") as f:
+            return f.read().replace("\0", " ").strip()[:100] or f"pid {pid}"
+    except OSError:
+        return f"pid {pid}"
+
+
+def reap():
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+def sweep(grace=3.0):
+    """Ends what is left; returns its names."""
+    end = time.monotonic() + grace
+    while (left := descendants()) and time.monotonic() < end:
+        reap()
+        time.sleep(0.05)
+    names = [name_of(pid) for pid in left]
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        for pid in descendants():
+            try:
+                os.kill(pid, how)
+            except OSError:
+                pass
+        end = time.monotonic() + 2
+        while descendants() and time.monotonic() < end:
+            reap()
+            time.sleep(0.05)
+    reap()
+    return names
+
+
+class Command:
+    """A program whose output goes to a log file."""
+
+    def __init__(self, part, argv, env=None, timeout=900, cwd=ROOT):
+        self.log = os.path.join(LOGS, part + ".log")
+        self.end = time.monotonic() + timeout
+        self.out = open(self.log, "wb")
+        self.process = subprocess.Popen(
+            argv, cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL,
+            stdout=self.out, stderr=subprocess.STDOUT, start_new_session=True,
+        )
+
+    def over(self):
+        return self.process.poll() is not None or time.monotonic() > self.end
+
+    def wait(self):
+        """The exit status; None when the time was up."""
+        while not self.over():
+            time.sleep(0.02)
+        status = self.process.returncode
+        if status is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        self.out.close()
+        return status
+
+    def text(self):
+        with open(self.log, errors="replace") as f:
+            return f.read()
+
+
+def show(part, text, lines=120):
+    """The end of a failed part's output, where CI's reader looks."""
+    print(f"---- {part}")
+    print("\n".join(text.splitlines()[-lines:]))
+    print("----", flush=True)
+
+
+# ---- counting ----------------------------------------------------------------------------------
+def count_cases(r, name, output, ok):
+    """One program under ctest: cmocka's lines, unittest's summary, or itself alone."""
+    run = re.findall(r"^\[ RUN      \] (\S+)", output, re.M)
+    unittest = re.search(r"^Ran (\d+) tests? in", output, re.M)
+    if run:
+        good = re.findall(r"^\[       OK \] (\S+)", output, re.M)
+        skipped = re.findall(r"^\[  SKIPPED \] (\S+)", output, re.M)
+        skipped = skipped[: len(run) - len(good)]
+        r.passed += len(good)
+        for case in skipped:
+            r.skip(f"{name}: {case}")
+        bad = list(run)
+        for case in good + skipped:
+            bad.remove(case)
+        for case in bad:
+            r.fail(f"{name}: {case}")
+        if not ok and not bad:
+            r.fail(name)
+    elif unittest:
+        last = output[unittest.end():]
+        bad = sum(int(n) for n in re.findall(r"(?:failures|errors)=(\d+)", last))
+        skipped = sum(int(n) for n in re.findall(r"skipped=(\d+)", last))
+        bad = max(bad, 0 if ok else 1)
+        r.passed += int(unittest.group(1)) - bad - skipped
+        if skipped:
+            r.skip(f"{name}: said so itself", skipped)
+        for _ in range(bad):
+            r.fail(name)
+    elif ok:
+        r.passed += 1
+    else:
+        r.fail(name)
+
+
+def ctest(part, build, env=None, only=None, but=None):
+    need_build(build)
+    directory = os.path.join(ROOT, build)
+    junit = os.path.join(LOGS, part + ".xml")
+    if os.path.exists(junit):
+        os.unlink(junit)
+    argv = ["ctest", "--test-dir", directory, "-j", str(os.cpu_count() or 1), "--output-on-failure",
+            "--timeout", "300", "--no-tests=error", "--output-junit", junit,
+            "--test-output-size-passed", "10000000", "--test-output-size-failed", "10000000"]
+    argv += ["-R", only] if only else []
+    argv += ["-E", but] if but else []
+    run = Command(part, argv, env)
+    status = run.wait()
+    r = Result()
+    if os.path.exists(junit):
+        for case in ET.parse(junit).getroot().iter("testcase"):
+            output = case.findtext("system-out") or ""
+            if case.get("status") in ("notrun", "disabled"):
+                # Not built, or a fixture of it failed.
+                r.fail(case.get("name") + ": not run")
+            else:
+                count_cases(r, case.get("name"), output, case.get("status") == "run")
+    if status != 0 and not r.failed:
+        r.fail("ctest ended with " + str(status))
+    if r.failed:
+        show(part, run.text())
+    return r
+
+
+def pytest(part, arguments, env=None, timeout=900):
+    junit = os.path.join(LOGS, part + ".xml")
+    if os.path.exists(junit):
+        os.unlink(junit)
+    argv = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider",
+            "--durations=10", "--junitxml", junit]
+    run = Command(part, argv + arguments, {"PYTHONDONTWRITEBYTECODE": "1", **(env or {})}, timeout)
+    status = run.wait()
+    r = Result()
+    if os.path.exists(junit):
+        for case in ET.parse(junit).getroot().iter("testcase"):
+            name = f"{case.get('classname')}::{case.get('name')}"
+            if case.find("failure") is not None or case.find("error") is not None:
+                r.fail(name)
+            elif (skip := case.find("skipped")) is not None:
+                r.skip(skip.get("message") or "no reason given")
+            else:
+                r.passed += 1
+    if status == 5 and not (r.passed or r.failed or r.skipped):
+        raise Missing("no such tests")
+    if status != 0 and not r.failed:
+        r.fail("pytest: time was up" if status is None else f"pytest ended with {status}")
+    if r.failed:
+        show(part, run.text(), 400)
+    return r
+
+
+def need_build(directory):
+    preset = directory.removeprefix("build").removeprefix("-") or "release"
+    if preset in os.environ.get("SPOA_FAILED_BUILDS", "").split():
+        raise RuntimeError(f"the {preset} build failed")
+    if not os.path.exists(os.path.join(ROOT, directory, "build.ninja")):
+        raise RuntimeError(f"the {preset} build is missing")
+
+
+# ---- the parts ---------------------------------------------------------------------------------
+SANITIZE = {
+    "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1",
+    "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+}
+SIM = "^test_sim_"
+
+
+def lint(part, quick):
+    r = Result()
+    if not quick:  # two compilers without a warning
+        for preset in ("release", "clang"):
+            try:
+                need_build("build" if preset == "release" else "build-" + preset)
+                r.passed += 1
+            except RuntimeError as e:
+                r.fail(str(e))
+    script = os.path.join(TESTS, "lint.sh")
+    if not os.path.exists(script):
+        raise Missing("tests/lint.sh is not there")
+    run = Command(part, [script] + (["--quick"] if quick else []))
+    status = run.wait()
+    text = run.text()
+    found = re.findall(r"^(ok|FAILED|skipped)[: ]+(.*)$", text, re.M | re.I)
+    for word, rest in found:
+        if word.lower() == "ok":
+            r.passed += 1
+        elif word.lower() == "failed":
+            r.fail(rest)
+        else:
+            r.skip(rest)
+    if status == 0 and not found:
+        r.passed += 1
+    if status != 0 and not r.failed:
+        r.fail("lint.sh")
+    if status != 0:
+        show(part, text)
+    return r
+
+
+def fuzz_targets():
+    sources = os.listdir(os.path.join(TESTS, "fuzz"))
+    return sorted(s[:-2] for s in sources if s.startswith("fuzz_") and s.endswith(".c"))
+
+
+def fuzz(part, replay):
+    """Each target with its corpus: every input once, or half a minute of new ones too."""
+    need_build("build-fuzz")
+    r, waiting, running = Result(), fuzz_targets(), []
+    found_dir = os.path.join(ROOT, ".cache", "fuzz")
+    started = set()
+    while waiting or running:
+        while waiting and len(running) < min(2, os.cpu_count() or 1):
+            name = waiting.pop(0)
+            binary = os.path.join(ROOT, "build-fuzz", "tests", name)
+            corpus = os.path.join(TESTS, "fuzz", "corpus", name.removeprefix("fuzz_"))
+            grown = os.path.join(found_dir, name)
+            os.makedirs(grown, exist_ok=True)
+            if not os.path.exists(binary):
+                r.fail(name + ": not built")
+                continue
+            argv = [binary, f"-artifact_prefix={found_dir}/{name}-", "-rss_limit_mb=2048",
+                    "-timeout=25", "-print_final_stats=1"]
+            argv += ["-runs=0"] if replay else [f"-max_total_time={FUZZ_SECONDS}"]
+            argv += [grown] + ([corpus] if os.path.isdir(corpus) else [])
+            started.add(name)
+            running.append((name, Command(f"{part}-{name}", argv, SANITIZE, FUZZ_SECONDS + 120)))
+        for name, run in [x for x in running if x[1].over()]:
+            running.remove((name, run))
+            if run.wait() == 0:
+                r.passed += 1
+            else:
+                r.fail(name)
+                show(name, run.text())
+        time.sleep(0.05)
+    if not started and not r.failed:
+        raise Missing("there are no fuzz targets")
+    return r
+
+
+def python(part):
+    r = pytest(part, [os.path.join(TESTS, "python")], timeout=300)
+    return r
+
+
+def e2e(part, version):
+    need_build("build")
+    env = {"SPOA_BUILD": os.path.join(ROOT, "build")}
+    if version == "agent":
+        return pytest(part, [os.path.join(TESTS, "e2e"), "-m", "not haproxy"], env)
+    sys.path.insert(0, os.path.join(TESTS, "e2e"))
+    import haproxy
+
+    if version not in haproxy.versions():
+        raise Missing(os.environ.get("SPOA_SKIP_" + version.replace(".", "_")) or
+                      f"HAProxy {version} is not here (tests/README.md says how it gets here)")
+    env["HAPROXY_VERSIONS"] = version
+    return pytest(part, [os.path.join(TESTS, "e2e"), "-m", "haproxy"], env)
+
+
+def run_part(part):
+    if part in ("lint", "lint-quick"):
+        return lint(part, part == "lint-quick")
+    if part == "unit":
+        return ctest(part, "build", but=SIM)
+    if part == "unit-asan":
+        return ctest(part, "build-asan", SANITIZE, but=SIM)
+    if part == "sim":
+        return ctest(part, "build", only=SIM)
+    if part in ("fuzz", "corpus"):
+        return fuzz(part, part == "corpus")
+    if part == "python":
+        return python(part)
+    return e2e(part, part.removeprefix("e2e-"))
+
+
+# ---- the table ---------------------------------------------------------------------------------
+def table(results):
+    width = max(len(p) for p in results) + 2
+    print(f"\n{'part':{width}}{'passed':>8}{'failed':>8}{'skipped':>9}{'minutes':>9}")
+    for name in ("install", "build"):
+        seconds = float(os.environ.get("SPOA_SECONDS_" + name.upper(), 0))
+        print(f"{name:{width}}{'':>25}{seconds / 60:>9.1f}")
+    for part, r in results.items():
+        print(f"{part:{width}}{r.passed:>8}{r.failed:>8}{r.skipped:>9}{r.seconds / 60:>9.1f}")
+    skips = [(part, reason) for part, r in results.items() for reason in r.reasons]
+    if skips:
+        print("\nskipped:")
+        for part, reason in skips:
+            print(f"  {part}: {reason}")
+    failures = [(part, name) for part, r in results.items() for name in r.failures]
+    if failures:
+        print("\nfailed:")
+        for part, name in failures:
+            print(f"  {part}: {name}")
+        print(f"the whole output of each part is in {os.path.relpath(LOGS, ROOT)}/")
+    total = [sum(getattr(r, k) for r in results.values()) for k in ("passed", "failed", "skipped")]
+    print("\n{} passed, {} failed, {} skipped".format(*total), flush=True)
+    return total[1]
+
+
+def interrupted(signum, _):
+    signal.signal(signum, signal.SIG_IGN)
+    sweep(0)
+    os._exit(128 + signum)
+
+
+def main(parts):
+    os.makedirs(LOGS, exist_ok=True)
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(s, interrupted)
+    results = {}
+    for part in parts:
+        print(f"== {part}", flush=True)
+        begun = time.monotonic()
+        try:
+            r = run_part(part)
+        except Missing as e:
+            r = Result()
+            r.skip(str(e))
+        except RuntimeError as e:
+            r = Result()
+            r.fail(str(e))
+        for name in sweep():
+            r.fail("left behind: " + name)
+        r.seconds = time.monotonic() - begun
+        results[part] = r
+        print(f"   {r.passed} passed, {r.failed} failed, {r.skipped} skipped", flush=True)
+    builds = os.environ.get("SPOA_FAILED_BUILDS", "").split()
+    if builds and not any(r.failed for r in results.values()):
+        results["build"] = Result()
+        for preset in builds:
+            results["build"].fail(f"the {preset} build failed")
+    return 1 if table(results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
