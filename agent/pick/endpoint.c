@@ -25,6 +25,28 @@
 #define LOAD_MAX  1000000.0
 #define ROOM_FREE UINT32_MAX
 
+const char *endpoint_flag_name(unsigned flag)
+{
+	switch (flag) {
+	case ENDPOINT_MAINT:
+		return "maint";
+	case ENDPOINT_DRAIN:
+		return "drain";
+	case ENDPOINT_DOWN:
+		return "down";
+	case ENDPOINT_SCRAPE_DEAD:
+		return "scrape_dead";
+	case ENDPOINT_FULL:
+		return "full";
+	case ENDPOINT_GONE:
+		return "gone";
+	case ENDPOINT_NOT_READY:
+		return "not_ready";
+	default:
+		return "unknown";
+	}
+}
+
 struct endpoints *endpoints_new(uint32_t max)
 {
 	struct endpoints *e = calloc(1, sizeof(*e));

@@ -28,6 +28,10 @@ enum endpoint_flag {
 	ENDPOINT_GONE = 1 << 5,        /* left the configuration; only its tickets are left */
 	ENDPOINT_NOT_READY = 1 << 6,   /* Kubernetes: not ready or being deleted */
 };
+#define ENDPOINT_FLAG_LAST ENDPOINT_NOT_READY
+
+/* "maint", "drain", "down", "scrape_dead", "full", "gone", "not_ready". */
+const char *endpoint_flag_name(unsigned flag);
 
 /* A report that stays below our count for this long is a drift, not requests under way. */
 #define ENDPOINT_DRIFT_NS (UINT64_C(60) * 1000000000)

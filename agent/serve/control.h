@@ -9,7 +9,6 @@
 #include <stdint.h>
 #include "config/config.h"
 #include "discover/discover.h"
-#include "observe/scrape.h"
 #include "serve/feedback.h"
 #include "serve/listener.h"
 #include "serve/worker.h"
@@ -19,6 +18,7 @@ struct dns;
 struct event;
 struct event_base;
 struct http_client;
+struct scraper;
 
 struct control {
 	struct event_base *base;
@@ -37,9 +37,10 @@ struct control {
 	struct worker *workers;
 	struct worker_env shared;
 	struct worker_conf *worker_conf; /* published to the workers by RCU */
-	uint64_t started_ns;	       /* monotonic */
+	uint64_t started_ns;             /* monotonic */
 	uint64_t reloads, reload_failures;
-	bool ready_told, stopping;
+	uint64_t *beats, *beat_ns; /* by worker: its count of ticks, and when that last grew */
+	bool stopping;
 };
 
 /* Builds everything and listens. NULL: a line was logged that says why. Takes @conf. */
@@ -47,5 +48,10 @@ struct control *control_new_consume(struct config *conf);
 /* Runs until a signal ends it. */
 void control_run(struct control *c);
 struct control *control_free(struct control *c);
+
+/* Everything was found once, and it is not draining. */
+bool control_ready(const struct control *c);
+/* Every worker's own tick has come within the last seconds. */
+bool control_alive(const struct control *c);
 
 #endif

@@ -9,8 +9,9 @@
 #include "config/config.h"
 
 struct explain_options {
-	const char *path;         /* NULL: none */
-	const char *content_type; /* NULL: application/json, unless the body begins like multipart */
+	const char *path; /* NULL: none */
+	const char
+	    *content_type; /* NULL: application/json, unless the body begins like multipart */
 };
 
 /* The exit status: 0 routed, 1 not routed or nothing could be found out. */

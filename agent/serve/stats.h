@@ -43,6 +43,7 @@ struct stats {
 	stat_t sum_ns;
 	stat_t frames, accepted, closed_by[64]; /* by close reason */
 	stat_t health_checks;
+	stat_t beats; /* the worker's own tick: it is alive */
 	uint32_t nmodels;
 	struct model_stats *models; /* by route_target.stat; 0 is "other" */
 };

@@ -99,6 +99,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	stat_add(&w->stats->beats, 1);
 	conn_expire(w, now);
 	drop_spare(w);
 }

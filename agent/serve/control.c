@@ -1,0 +1,442 @@
+/*
+ * The control thread.
+ *
+ * Life: everything is built before anything listens, and listening is the last thing that can
+ * fail, so a start that fails has told nobody that it began. A reload builds the new configuration
+ * whole and swaps; what cannot change without a restart is named in a warning and stays. The end
+ * begins with SIGTERM: health checks are refused so that HAProxy looks elsewhere, requests are
+ * answered for `drain` longer, and a second signal ends that wait.
+ */
+#include "serve/control.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/thread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <unistd.h>
+#include <urcu/urcu-memb.h>
+#ifdef HAVE_SYSTEMD
+#include <systemd/sd-daemon.h>
+#endif
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "net/dns.h"
+#include "net/http.h"
+#include "serve/admin.h"
+#include "serve/page.h"
+#include "serve/watch.h"
+
+#define TICK_MS 1000
+/* Outgoing requests at a time: scrapes of a second are spread over it. */
+#define HTTP_CONNECTIONS 256
+#define BEAT_MISSED_NS   (5 * CLOCK_NS_PER_S)
+
+static void tell_systemd(const char *state)
+{
+#ifdef HAVE_SYSTEMD
+	sd_notify(0, state);
+#else
+	(void)state;
+#endif
+}
+
+/* --- what the workers need of the configuration --- */
+
+static struct worker_conf *worker_conf_new(const struct config *conf)
+{
+	struct worker_conf *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return NULL;
+	*w = (struct worker_conf){
+	    .decide = {.limits = {.max_depth = conf->limits.depth,
+				  .cut_margin = (unsigned)conf->limits.cut_margin,
+				  .whole = conf->body == CONFIG_BODY_WHOLE},
+		       .no_model_default = conf->no_model == CONFIG_NO_MODEL_DEFAULT,
+		       .no_model_reject = conf->no_model == CONFIG_NO_MODEL_REJECT,
+		       .unknown_default = conf->unknown_model == CONFIG_UNKNOWN_DEFAULT},
+	    .max_frame = (uint32_t)conf->limits.frame,
+	    .max_output = conf->limits.output,
+	    .max_partial = conf->limits.partial,
+	    .hello_ns = conf->timeouts.hello_ms * CLOCK_NS_PER_MS,
+	    .frame_ns = conf->timeouts.frame_ms * CLOCK_NS_PER_MS,
+	};
+	for (size_t i = 0; i < conf->variables.n; i++)
+		w->variables |= variable_bit(conf->variables.items[i]);
+	return w;
+}
+
+static int publish_conf(struct control *c)
+{
+	struct worker_conf *old = c->worker_conf, *new = worker_conf_new(c->conf);
+
+	if (!new)
+		return -ENOMEM;
+	rcu_assign_pointer(c->worker_conf, new);
+	if (old) {
+		urcu_memb_synchronize_rcu();
+		free(old);
+	}
+	return 0;
+}
+
+/* --- the way up --- */
+
+static int make_tables(struct control *c)
+{
+	const struct config *conf = c->conf;
+	uint32_t instance = 0;
+
+	if (getrandom(&instance, sizeof(instance), 0) != sizeof(instance))
+		instance = (uint32_t)clock_wall_ns() ^ (uint32_t)getpid();
+	c->endpoints = endpoints_new(conf->limits.endpoints);
+	if (!c->endpoints)
+		return -ENOMEM;
+	c->tickets = tickets_new(c->endpoints, conf->workers, conf->limits.tickets, instance);
+	c->shared.cursors = calloc(conf->limits.pools + 1, sizeof(*c->shared.cursors));
+	if (!c->tickets || !c->shared.cursors)
+		return -ENOMEM;
+	return publish_conf(c);
+}
+
+static int make_net(struct control *c)
+{
+	const struct config *conf = c->conf;
+	int r;
+
+	c->http = http_client_new(c->base, HTTP_CONNECTIONS);
+	if (!c->http)
+		return -ENOMEM;
+	r = dns_new(c->base, (const char *const *)conf->dns.servers.items, conf->dns.servers.n,
+		    conf->dns.timeout_ms, &c->dns);
+	if (r == -EINVAL)
+		log_event(LOG_LEVEL_ERROR, "dns_failed", "option", "dns.servers", "remedy",
+			  "name servers are written IP:PORT", NULL);
+	return r;
+}
+
+static int make_workers(struct control *c)
+{
+	const struct config *conf = c->conf;
+
+	c->shared.snapshot = discover_published(c->discover);
+	c->shared.conf = &c->worker_conf;
+	c->shared.endpoints = c->endpoints;
+	c->shared.tickets = c->tickets;
+	c->workers = calloc(conf->workers, sizeof(*c->workers));
+	c->beats = calloc(conf->workers, sizeof(*c->beats));
+	c->beat_ns = calloc(conf->workers, sizeof(*c->beat_ns));
+	if (!c->workers || !c->beats || !c->beat_ns)
+		return -ENOMEM;
+	for (unsigned i = 0; i < conf->workers; i++) {
+		int r = worker_start(&c->workers[i], i, &c->shared, conf->limits.model_labels + 1);
+
+		c->nworkers = i + 1;
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static const struct place *place_at(void *arg, uint32_t slot)
+{
+	return discover_place(((struct control *)arg)->discover, slot);
+}
+
+static int64_t place_find(void *arg, struct view backend, struct view server)
+{
+	return discover_find_server(((struct control *)arg)->discover, backend, server);
+}
+
+static int make_doors(struct control *c)
+{
+	const struct feedback_env feedback = {
+	    .base = c->base,
+	    .endpoints = c->endpoints,
+	    .tickets = c->tickets,
+	    .place = place_at,
+	    .find = place_find,
+	    .arg = c,
+	};
+	const struct listener_env listener = {
+	    .base = c->base,
+	    .workers = c->workers,
+	    .nworkers = c->nworkers,
+	    .shared = &c->shared,
+	};
+
+	c->feedback = feedback_new(&feedback, c->conf);
+	if (!c->feedback)
+		return -EIO;
+	c->admin = admin_new(c->base, c->conf, page_table, c);
+	if (!c->admin)
+		return -EIO;
+	c->listener = listener_new(&listener, c->conf);
+	return c->listener ? 0 : -EIO;
+}
+
+/* --- signals and the clock --- */
+
+static void stop(struct control *c)
+{
+	event_base_loopbreak(c->base);
+}
+
+static void on_drained(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	stop(arg);
+}
+
+static void on_terminate(evutil_socket_t sig, short what, void *arg)
+{
+	struct control *c = arg;
+	const struct timeval wait = {.tv_sec = c->conf->drain_ms / 1000,
+				     .tv_usec = c->conf->drain_ms % 1000 * 1000};
+	struct log_line l;
+
+	(void)what;
+	if (c->stopping) {
+		stop(c);
+		return;
+	}
+	c->stopping = true;
+	atomic_store(&c->shared.draining, true);
+	tell_systemd("STOPPING=1");
+	log_begin(&l, LOG_LEVEL_INFO, "draining");
+	log_int(&l, "signal", sig);
+	log_int(&l, "for_ms", c->conf->drain_ms);
+	log_int(&l, "connections", atomic_load(&c->shared.connections));
+	log_end(&l);
+	if (atomic_load(&c->shared.connections) == 0 && watch_checks(c) == 0)
+		stop(c);
+	else
+		event_add(c->drained, &wait);
+}
+
+static void report_fixed(const char *key, void *arg)
+{
+	(void)arg;
+	log_event(LOG_LEVEL_WARNING, "reload_needs_restart", "option", key, NULL);
+}
+
+static void reload_failed(struct control *c, const struct config_errors *errors)
+{
+	struct log_line l;
+
+	c->reload_failures++;
+	for (size_t i = 0; i < errors->n; i++) {
+		log_begin(&l, LOG_LEVEL_ERROR, "config_error");
+		log_str(&l, "file", c->conf->path);
+		log_int(&l, "line", errors->items[i].line);
+		log_int(&l, "col", errors->items[i].col);
+		log_str(&l, "text", errors->items[i].text);
+		log_end(&l);
+	}
+	log_event(LOG_LEVEL_ERROR, "reload_failed", "file", c->conf->path, "remedy",
+		  "the configuration that was running goes on", NULL);
+}
+
+static void reload(struct control *c)
+{
+	struct config_errors errors = {0};
+	struct config *old = c->conf, *new = NULL;
+
+	if (config_load(old->path, &new, &errors) < 0 ||
+	    config_keep_fixed(old, new, report_fixed, NULL) < 0) {
+		reload_failed(c, &errors);
+		config_free(new);
+		config_errors_deinit(&errors);
+		return;
+	}
+	config_errors_deinit(&errors);
+	c->conf = new;
+	if (publish_conf(c) < 0)
+		log_event(LOG_LEVEL_ERROR, "reload_partial", "why", "out of memory", NULL);
+	log_init((enum log_target) new->log.target, (enum log_level) new->log.level);
+	if (discover_reload(c->discover, new) < 0)
+		log_event(LOG_LEVEL_ERROR, "reload_partial", "why", "out of memory", NULL);
+	listener_reload(c->listener, new);
+	config_free(old);
+	c->reloads++;
+	log_event(LOG_LEVEL_INFO, "reloaded", "file", new->path, NULL);
+}
+
+static void on_hangup(evutil_socket_t sig, short what, void *arg)
+{
+	struct control *c = arg;
+
+	(void)sig;
+	(void)what;
+	if (strcmp(c->conf->path, "-") == 0) {
+		log_event(LOG_LEVEL_WARNING, "reload_failed", "remedy",
+			  "the configuration came from standard input: restart instead", NULL);
+		return;
+	}
+	tell_systemd("RELOADING=1");
+	reload(c);
+	tell_systemd("READY=1");
+}
+
+static void listen_to_beats(struct control *c)
+{
+	uint64_t now = clock_mono_ns();
+
+	for (unsigned i = 0; i < c->nworkers; i++) {
+		uint64_t beats = stat_get(&c->workers[i].stats->beats);
+
+		if (beats != c->beats[i] || c->beat_ns[i] == 0)
+			c->beat_ns[i] = now;
+		c->beats[i] = beats;
+	}
+}
+
+bool control_alive(const struct control *c)
+{
+	uint64_t now = clock_mono_ns();
+
+	for (unsigned i = 0; i < c->nworkers; i++)
+		if (c->beat_ns[i] && now - c->beat_ns[i] > BEAT_MISSED_NS)
+			return false;
+	return true;
+}
+
+bool control_ready(const struct control *c)
+{
+	return !c->stopping && discover_snapshot(c->discover)->ready;
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct control *c = arg;
+
+	(void)fd;
+	(void)what;
+	feedback_tick(c->feedback, clock_mono_ns(), c->conf->timeouts.ticket_ms * CLOCK_NS_PER_MS);
+	watch_tick(c);
+	listen_to_beats(c);
+}
+
+static int make_events(struct control *c)
+{
+	const struct timeval period = {.tv_sec = TICK_MS / 1000};
+	static const int ends[] = {SIGTERM, SIGINT};
+	size_t n = 0;
+
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+		c->signals[n++] = evsignal_new(c->base, ends[i], on_terminate, c);
+	c->signals[n++] = evsignal_new(c->base, SIGHUP, on_hangup, c);
+	c->tick = event_new(c->base, -1, EV_PERSIST, on_tick, c);
+	c->drained = event_new(c->base, -1, 0, on_drained, c);
+	if (!c->tick || !c->drained || event_add(c->tick, &period) < 0)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		if (!c->signals[i] || event_add(c->signals[i], NULL) < 0)
+			return -ENOMEM;
+	return 0;
+}
+
+/* --- life --- */
+
+static int build(struct control *c)
+{
+	int r;
+
+	c->base = event_base_new();
+	if (!c->base)
+		return -ENOMEM;
+	r = make_events(c);
+	if (r == 0)
+		r = make_tables(c);
+	if (r == 0)
+		r = make_net(c);
+	if (r == 0)
+		r = watch_new(c);
+	if (r == 0)
+		r = make_workers(c);
+	if (r == 0)
+		r = make_doors(c);
+	return r;
+}
+
+struct control *control_new_consume(struct config *conf)
+{
+	struct control *c = calloc(1, sizeof(*c));
+	struct log_line l;
+	int r = -ENOMEM;
+
+	if (c) {
+		c->conf = conf;
+		c->started_ns = clock_mono_ns();
+		r = build(c);
+	} else {
+		config_free(conf);
+	}
+	if (r < 0) {
+		log_begin(&l, LOG_LEVEL_ERROR, "start_failed");
+		log_errno(&l, "error", -r);
+		log_end(&l);
+		return control_free(c);
+	}
+	log_begin(&l, LOG_LEVEL_INFO, "started");
+	log_str(&l, "version", SPOA_VERSION);
+	log_str(&l, "config", conf->path);
+	log_int(&l, "pools", (int64_t)conf->npools);
+	log_int(&l, "workers", conf->workers);
+	for (size_t i = 0; i < conf->listen.spop.n; i++)
+		log_str(&l, "spop", conf->listen.spop.items[i]);
+	for (size_t i = 0; i < conf->listen.admin.n; i++)
+		log_str(&l, "admin", conf->listen.admin.items[i]);
+	log_end(&l);
+	tell_systemd("READY=1");
+	return c;
+}
+
+void control_run(struct control *c)
+{
+	event_base_dispatch(c->base);
+}
+
+static void free_events(struct control *c)
+{
+	for (size_t i = 0; i < sizeof(c->signals) / sizeof(c->signals[0]); i++)
+		if (c->signals[i])
+			event_free(c->signals[i]);
+	if (c->tick)
+		event_free(c->tick);
+	if (c->drained)
+		event_free(c->drained);
+}
+
+struct control *control_free(struct control *c)
+{
+	if (!c)
+		return NULL;
+	c->listener = listener_free(c->listener);
+	for (unsigned i = 0; i < c->nworkers; i++)
+		worker_stop(&c->workers[i]);
+	free(c->workers);
+	free(c->beats);
+	free(c->beat_ns);
+	c->admin = admin_free(c->admin);
+	c->feedback = feedback_free(c->feedback);
+	watch_free(c);
+	c->dns = dns_free(c->dns);
+	c->http = http_client_free(c->http);
+	free_events(c);
+	if (c->base)
+		event_base_free(c->base);
+	free(c->worker_conf);
+	free((void *)c->shared.cursors);
+	tickets_free(c->tickets);
+	endpoints_free(c->endpoints);
+	if (c->started_ns)
+		log_event(LOG_LEVEL_INFO, "stopped", NULL);
+	config_free(c->conf);
+	free(c);
+	return NULL;
+}

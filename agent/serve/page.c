@@ -1,0 +1,42 @@
+/*
+ * The table of pages, and the short ones.
+ */
+#include "serve/page.h"
+
+#include "serve/control.h"
+
+const struct admin_page page_table[] = {
+    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", page_metrics},
+    {"/healthz", "text/plain; charset=utf-8", page_healthz},
+    {"/readyz", "text/plain; charset=utf-8", page_readyz},
+    {"/v1/models", "application/json", page_models},
+    {"/state", "application/json", page_state},
+    {NULL, NULL, NULL},
+};
+
+int page_healthz(void *control, FILE *out)
+{
+	const struct control *c = control;
+
+	if (!control_alive(c)) {
+		fputs("a worker does not answer\n", out);
+		return 503;
+	}
+	fputs("ok\n", out);
+	return 200;
+}
+
+int page_readyz(void *control, FILE *out)
+{
+	const struct control *c = control;
+
+	if (control_ready(c)) {
+		fputs("ready\n", out);
+		return 200;
+	}
+	if (c->stopping)
+		fputs("draining\n", out);
+	else
+		fputs("not every pool's source has answered yet, see /state\n", out);
+	return 503;
+}
