@@ -2,6 +2,10 @@
  * What exists, at one moment: pools, their endpoints, the models. Immutable and whole; discover/
  * builds and publishes it, everybody else only reads. Readers on worker threads hold an RCU read
  * lock around their use.
+ *
+ * pools[0 … nwhole-1] are the configured pools in their order. Behind them stand variants: the same
+ * pool (name, backend, counters) with fewer endpoints, for models that only some of its servers
+ * have. routes point to either.
  */
 #ifndef DISCOVER_SNAPSHOT_H
 #define DISCOVER_SNAPSHOT_H
@@ -10,15 +14,25 @@
 #include "pick/pool.h"
 #include "route/table.h"
 
-enum snapshot_no_model { SNAPSHOT_NO_MODEL_PASS, SNAPSHOT_NO_MODEL_DEFAULT, SNAPSHOT_NO_MODEL_REJECT };
+enum snapshot_no_model {
+	SNAPSHOT_NO_MODEL_PASS,
+	SNAPSHOT_NO_MODEL_DEFAULT,
+	SNAPSHOT_NO_MODEL_REJECT
+};
+
+struct arena;
 
 struct snapshot {
 	uint64_t version; /* grows by one with each publication */
-	uint32_t npools;
+	uint32_t npools, nwhole;
 	struct pool *pools;
 	struct route_table *routes;
 	int32_t default_pool; /* for requests without a model; -1: none */
 	bool ready;           /* each pool's source has answered once (or has no source to ask) */
+	uint64_t hash[2];     /* of everything above but the version: equal means nothing changed */
+	struct arena *arena;  /* holds pools and their strings */
 };
+
+struct snapshot *snapshot_free(struct snapshot *s);
 
 #endif

@@ -1,0 +1,558 @@
+/*
+ * The making of a snapshot.
+ *
+ * Models. Servers that answered alike share one list (discover/asker.c), so a pool is a handful of
+ * distinct lists, and a model is a set of lists, a few bits. A model that every server of its pool
+ * has gets the whole pool; the others get a variant of it, one per distinct set, with just the
+ * servers that have it. A server that cannot be asked, or has no such page, serves whatever its
+ * pool serves; one that has not answered yet serves nothing so far.
+ *
+ * When a variant is full HAProxy must not choose for us: it would send the request to a server
+ * without the model. So a variant rejects where its pool would queue.
+ *
+ * Order of precedence: aliases, since somebody wrote them; then models by the order of the pools
+ * in the configuration. What loses is noted, not merged.
+ */
+#include "discover/builder.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "discover/arena.h"
+#include "discover/catalog.h"
+#include "discover/digest.h"
+#include "pick/pick.h"
+
+#define LIST_ANY  SIZE_MAX       /* serves whatever the pool serves */
+#define LIST_NONE (SIZE_MAX - 1) /* has not said yet */
+
+struct variant {
+	size_t bits; /* words in the catalogue that a model of this set owns */
+	uint32_t pool;
+};
+
+struct build {
+	const struct builder_input *in;
+	const struct config *conf;
+	struct snapshot *s;
+	struct builder_notes *notes;
+	struct catalog catalog;
+	struct route_def *defs;
+	size_t ndefs, defs_room;
+	uint32_t pools_room;
+	size_t places; /* endpoints in variants */
+	/* of the pool at hand */
+	uint32_t pool;
+	size_t nlists, words;
+	const struct models **lists;
+	size_t *list_of; /* by endpoint: a list, LIST_ANY or LIST_NONE */
+	bool whole;      /* no endpoint is LIST_NONE */
+	size_t nvariants, variants_room;
+	struct variant *variants;
+};
+
+struct group *builder_group(struct roster *r, const struct config *conf,
+			    const struct config_pool *pool)
+{
+	if (pool->nendpoints > 0)
+		return roster_find(r, ROSTER_LISTED, pool->name);
+	if (pool->dns_host)
+		return roster_find(r, ROSTER_DNS, pool->name);
+	return conf->haproxy.socket ? roster_find(r, ROSTER_HAPROXY, pool->backend) : NULL;
+}
+
+static int fill_endpoints(struct build *b, struct pool *p, const struct group *g)
+{
+	struct arena *a = b->s->arena;
+
+	p->endpoints = arena_get(a, g->n * sizeof(*p->endpoints));
+	p->slots = arena_get(a, g->n * sizeof(*p->slots));
+	if (!p->endpoints || !p->slots)
+		return -ENOMEM;
+	for (size_t i = 0; i < g->n; i++) {
+		const struct place *place = &g->members[i]->place;
+		struct pool_endpoint *e = &p->endpoints[i];
+
+		e->slot = p->slots[i] = place->slot;
+		e->server = arena_dup(a, view_str(place->server));
+		e->name = arena_dup(a, view_str(place->name));
+		e->addr = place->addr;
+		if (!e->name || (place->server && !e->server))
+			return -ENOMEM;
+	}
+	p->n = (uint32_t)g->n;
+	return 0;
+}
+
+static int fill_pool(struct build *b, struct pool *p, const struct config_pool *conf,
+		     const struct group *g)
+{
+	p->name = arena_dup(b->s->arena, view_str(conf->name));
+	p->backend = arena_dup(b->s->arena, view_str(conf->backend));
+	if (!p->name || !p->backend)
+		return -ENOMEM;
+	p->stat = intern_index(b->in->pool_names, view_str(conf->name));
+	p->policy = policy_find(view_str(config_enum_policy[conf->policy]));
+	if (!p->policy)
+		p->policy = policy_find(VIEW_LIT("least-loaded"));
+	p->when_full = conf->when_full == CONFIG_FULL_REJECT ? POOL_FULL_REJECT : POOL_FULL_QUEUE;
+	p->max_inflight = conf->max_inflight;
+	p->retry_after = conf->retry_after;
+	if (!g)
+		return 0;
+	p->known = g->known && (g->source != ROSTER_HAPROXY || g->listed_here);
+	return fill_endpoints(b, p, g);
+}
+
+static int fill_pools(struct build *b)
+{
+	const struct config *conf = b->conf;
+	size_t n = conf->npools < conf->limits.pools ? conf->npools : conf->limits.pools;
+
+	b->notes->no_pools = conf->npools - n;
+	b->pools_room = (uint32_t)n + 16;
+	b->s->pools = calloc(b->pools_room, sizeof(*b->s->pools));
+	if (!b->s->pools)
+		return -ENOMEM;
+	b->s->default_pool = -1;
+	for (size_t i = 0; i < n; i++) {
+		const struct config_pool *pool = &conf->pools[i];
+		const struct group *g = builder_group(b->in->roster, conf, pool);
+		int r = fill_pool(b, &b->s->pools[i], pool, g);
+
+		if (r < 0)
+			return r;
+		if (conf->default_pool && strcmp(conf->default_pool, pool->name) == 0)
+			b->s->default_pool = (int32_t)i;
+	}
+	b->s->npools = b->s->nwhole = (uint32_t)n;
+	return 0;
+}
+
+/* --- models ---------------------------------------------------------------------------------- */
+
+static void note_double(struct build *b, struct view model, uint32_t first, uint32_t later)
+{
+	struct builder_notes *n = b->notes;
+
+	if (n->doubles++)
+		return;
+	snprintf(n->double_model, sizeof(n->double_model), "%.*s", (int)model.len, model.ptr);
+	snprintf(n->double_first, sizeof(n->double_first), "%s", b->conf->pools[first].name);
+	snprintf(n->double_later, sizeof(n->double_later), "%s", b->conf->pools[later].name);
+}
+
+/* The entry of a model of the pool at hand, new or its own; NULL when it is another pool's or
+ * there is no room. */
+static int add_model(struct build *b, struct view name, struct view base, struct view parent,
+		     struct catalog_entry **ret)
+{
+	struct catalog_entry *e;
+	bool new;
+	int r = catalog_add(&b->catalog, name, b->words, &e, &new);
+
+	*ret = NULL;
+	if (r == -ENOSPC) {
+		b->notes->no_room++;
+		return 0;
+	}
+	if (r < 0)
+		return r;
+	if (!new && e->pool != b->pool) {
+		note_double(b, name, e->pool, b->pool);
+		return 0;
+	}
+	if (new) {
+		e->pool = e->target = b->pool;
+		e->base = base.ptr ? base : name;
+		e->parent = parent;
+	}
+	*ret = e;
+	return 0;
+}
+
+static int add_listed(struct build *b, const struct config_pool *pool)
+{
+	for (size_t i = 0; i < pool->nmodels; i++) {
+		const struct config_model *m = &pool->models[i];
+		struct catalog_entry *e;
+		struct view base = view_str(m->base);
+		int r = add_model(b, view_str(m->name), base, base, &e);
+
+		if (r < 0)
+			return r;
+		if (e)
+			e->hidden = m->hidden;
+	}
+	return 0;
+}
+
+static int add_seeded(struct build *b, const struct config_pool *pool)
+{
+	const struct seed *seed = &b->in->seed;
+	bool any = false;
+
+	for (size_t i = 0; i < seed->n; i++) {
+		struct catalog_entry *e;
+		int r;
+
+		if (!view_eq(seed->pairs[i].backend, view_str(pool->backend)) ||
+		    !models_name_valid(seed->pairs[i].model))
+			continue;
+		r = add_model(b, seed->pairs[i].model, VIEW_NULL, VIEW_NULL, &e);
+		if (r < 0)
+			return r;
+		any = true;
+	}
+	b->notes->seeded += any;
+	return 0;
+}
+
+/* Which distinct lists the servers of the pool at hand have. */
+static int gather_lists(struct build *b, const struct pool *p)
+{
+	size_t last = 0;
+
+	b->nlists = 0;
+	b->whole = true;
+	free(b->lists);
+	free(b->list_of);
+	b->lists = calloc(p->n + 1, sizeof(*b->lists));
+	b->list_of = calloc(p->n + 1, sizeof(*b->list_of));
+	if (!b->lists || !b->list_of)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < p->n; i++) {
+		struct asker_view v;
+		size_t at;
+
+		b->in->models(p->slots[i], &v, b->in->arg);
+		if (v.state != ASKER_ANSWERED) {
+			bool any = v.state == ASKER_MUTE || v.state == ASKER_LISTLESS ||
+				   v.state == ASKER_UNWATCHED;
+
+			b->list_of[i] = any ? LIST_ANY : LIST_NONE;
+			b->whole &= any;
+			continue;
+		}
+		if (last < b->nlists && b->lists[last] == v.models) {
+			b->list_of[i] = last;
+			continue;
+		}
+		for (at = 0; at < b->nlists && b->lists[at] != v.models; at++)
+			continue;
+		if (at == b->nlists)
+			b->lists[b->nlists++] = v.models;
+		b->list_of[i] = last = at;
+	}
+	b->words = (b->nlists + 63) / 64;
+	return 0;
+}
+
+static int add_lists(struct build *b)
+{
+	for (size_t l = 0; l < b->nlists; l++) {
+		for (size_t i = 0; i < b->lists[l]->n; i++) {
+			const struct model *m = &b->lists[l]->items[i];
+			struct catalog_entry *e;
+			int r = add_model(b, m->id, m->parent, m->parent, &e);
+
+			if (r < 0)
+				return r;
+			if (e)
+				b->catalog.bits[e->bits + l / 64] |= UINT64_C(1) << (l % 64);
+		}
+	}
+	return 0;
+}
+
+/* --- variants -------------------------------------------------------------------------------- */
+
+static bool has_list(const struct build *b, size_t bits, size_t list)
+{
+	return b->catalog.bits[bits + list / 64] >> (list % 64) & 1;
+}
+
+static bool has_all(const struct build *b, size_t bits)
+{
+	for (size_t l = 0; l < b->nlists; l++)
+		if (!has_list(b, bits, l))
+			return false;
+	return true;
+}
+
+static bool serves(const struct build *b, size_t bits, uint32_t endpoint)
+{
+	size_t list = b->list_of[endpoint];
+
+	return list == LIST_ANY || (list != LIST_NONE && has_list(b, bits, list));
+}
+
+static int grow_pools(struct build *b)
+{
+	uint32_t room = b->pools_room * 2;
+	struct pool *pools;
+
+	if (b->s->npools < b->pools_room)
+		return 0;
+	pools = realloc(b->s->pools, room * sizeof(*pools));
+	if (!pools)
+		return -ENOMEM;
+	b->s->pools = pools;
+	b->pools_room = room;
+	return 0;
+}
+
+static int make_variant(struct build *b, size_t bits, uint32_t *ret)
+{
+	struct arena *a = b->s->arena;
+	struct pool *p, *of;
+	uint32_t n = 0;
+
+	if (grow_pools(b) < 0)
+		return -ENOMEM;
+	of = &b->s->pools[b->pool];
+	for (uint32_t i = 0; i < of->n; i++)
+		n += serves(b, bits, i);
+	if (b->s->npools - b->s->nwhole >= BUILDER_VARIANTS || b->places + n > BUILDER_PLACES)
+		return -ENOSPC;
+	p = &b->s->pools[b->s->npools];
+	*p = *of;
+	p->n = 0;
+	p->when_full = POOL_FULL_REJECT;
+	p->known = true;
+	p->endpoints = arena_get(a, n * sizeof(*p->endpoints));
+	p->slots = arena_get(a, n * sizeof(*p->slots));
+	if (!p->endpoints || !p->slots)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < of->n; i++) {
+		if (!serves(b, bits, i))
+			continue;
+		p->endpoints[p->n] = of->endpoints[i];
+		p->slots[p->n++] = of->slots[i];
+	}
+	b->places += n;
+	*ret = b->s->npools++;
+	return 0;
+}
+
+/* The variant for one set of lists; the sets of a pool are few, or the last one again. */
+static int find_variant(struct build *b, size_t bits, uint32_t *ret)
+{
+	int r;
+
+	for (size_t i = b->nvariants; i-- > 0;)
+		if (memcmp(b->catalog.bits + b->variants[i].bits, b->catalog.bits + bits,
+			   b->words * sizeof(*b->catalog.bits)) == 0) {
+			*ret = b->variants[i].pool;
+			return 0;
+		}
+	r = make_variant(b, bits, ret);
+	if (r < 0)
+		return r;
+	if (b->nvariants == b->variants_room) {
+		size_t room = b->variants_room ? 2 * b->variants_room : 16;
+		struct variant *v = realloc(b->variants, room * sizeof(*v));
+
+		if (!v)
+			return -ENOMEM;
+		b->variants = v;
+		b->variants_room = room;
+	}
+	b->variants[b->nvariants++] = (struct variant){bits, *ret};
+	return 0;
+}
+
+/* Points the models from @first on, all of the pool at hand, to the pool or a variant of it. */
+static int assign(struct build *b, size_t first)
+{
+	b->nvariants = 0;
+	for (size_t i = first; i < b->catalog.n; i++) {
+		struct catalog_entry *e = &b->catalog.entries[i];
+		int r;
+
+		if (b->whole && has_all(b, e->bits))
+			continue;
+		r = find_variant(b, e->bits, &e->target);
+		if (r == -ENOSPC) {
+			e->target = b->pool;
+			b->notes->unsplit++;
+		} else if (r < 0) {
+			return r;
+		}
+	}
+	return 0;
+}
+
+static int fill_models(struct build *b)
+{
+	for (uint32_t i = 0; i < b->s->nwhole; i++) {
+		const struct config_pool *pool = &b->conf->pools[i];
+		size_t first = b->catalog.n;
+		int r;
+
+		b->pool = i;
+		b->words = 0;
+		if (pool->nmodels > 0) {
+			r = add_listed(b, pool);
+		} else {
+			r = gather_lists(b, &b->s->pools[i]);
+			if (r == 0)
+				r = b->nlists ? add_lists(b) : add_seeded(b, pool);
+			if (r == 0 && b->nlists)
+				r = assign(b, first);
+		}
+		if (r < 0)
+			return r;
+		if (b->catalog.n == first && pool->naliases == 0 && !b->notes->modelless++)
+			snprintf(b->notes->modelless_pool, sizeof(b->notes->modelless_pool), "%s",
+				 pool->name);
+	}
+	return 0;
+}
+
+/* --- routes ---------------------------------------------------------------------------------- */
+
+static int add_def(struct build *b, const struct route_def *def)
+{
+	if (b->ndefs == b->defs_room) {
+		size_t room = b->defs_room ? 2 * b->defs_room : 256;
+		struct route_def *defs = realloc(b->defs, room * sizeof(*defs));
+
+		if (!defs)
+			return -ENOMEM;
+		b->defs = defs;
+		b->defs_room = room;
+	}
+	b->defs[b->ndefs++] = *def;
+	return 0;
+}
+
+static bool pool_has_models(const struct build *b, uint32_t pool)
+{
+	for (size_t i = 0; i < b->catalog.n; i++)
+		if (b->catalog.entries[i].pool == pool)
+			return true;
+	return false;
+}
+
+static int add_target(struct build *b, uint32_t pool, const struct config_alias *alias,
+		      const struct config_target *t)
+{
+	struct view model = view_str(t->model);
+	const struct catalog_entry *e = catalog_find(&b->catalog, model);
+	struct route_def def = {
+	    .model = view_str(alias->name),
+	    .pool = e ? e->target : pool,
+	    .base = e ? e->base : model,
+	    .parent = e ? e->parent : VIEW_NULL,
+	    .target = t->rewrite && strcmp(t->model, alias->name) != 0 ? model : VIEW_NULL,
+	    .weight = t->weight,
+	    .stat = intern_index(b->in->model_names, view_str(alias->name)),
+	};
+
+	if (t->weight == 0)
+		return 0;
+	/* A pool whose servers tell no models takes its aliases on trust. */
+	if (!e && pool_has_models(b, pool)) {
+		if (!b->notes->targets++) {
+			snprintf(b->notes->target_alias, sizeof(b->notes->target_alias), "%s",
+				 alias->name);
+			snprintf(b->notes->target_model, sizeof(b->notes->target_model), "%s",
+				 t->model);
+		}
+		return 0;
+	}
+	return add_def(b, &def);
+}
+
+static int add_aliases(struct build *b, struct catalog *names)
+{
+	for (uint32_t i = 0; i < b->s->nwhole; i++) {
+		const struct config_pool *pool = &b->conf->pools[i];
+
+		for (size_t k = 0; k < pool->naliases; k++) {
+			const struct config_alias *alias = &pool->aliases[k];
+			struct catalog_entry *e;
+			bool new;
+			int r = catalog_add(names, view_str(alias->name), 0, &e, &new);
+
+			if (r == 0 && !new)
+				note_double(b, view_str(alias->name), e->pool, i);
+			if (r == 0 && new)
+				e->pool = i;
+			for (size_t t = 0; r == 0 && new &&t < alias->ntargets; t++)
+				r = add_target(b, i, alias, &alias->targets[t]);
+			if (r == -ENOSPC)
+				b->notes->no_room++;
+			else if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+static int fill_routes(struct build *b)
+{
+	struct catalog names;
+	int r = catalog_init(&names, b->conf->limits.models);
+
+	if (r == 0)
+		r = add_aliases(b, &names);
+	for (size_t i = 0; r == 0 && i < b->catalog.n; i++) {
+		const struct catalog_entry *e = &b->catalog.entries[i];
+		struct route_def def = {
+		    .model = e->name,
+		    .pool = e->target,
+		    .base = e->base,
+		    .parent = e->parent,
+		    .weight = 1,
+		    .hidden = e->hidden,
+		};
+
+		if (catalog_find(&names, e->name))
+			continue;
+		def.stat = intern_index(b->in->model_names, e->name);
+		r = add_def(b, &def);
+	}
+	catalog_deinit(&names);
+	if (r < 0)
+		return r;
+	b->s->routes = route_table_new(b->defs, b->ndefs);
+	return b->s->routes ? 0 : -ENOMEM;
+}
+
+int builder_build(const struct builder_input *in, struct snapshot **ret,
+		  struct builder_notes *ret_notes)
+{
+	struct build b = {.in = in, .conf = in->conf, .notes = ret_notes};
+	int r = -ENOMEM;
+
+	*ret_notes = (struct builder_notes){0};
+	b.s = calloc(1, sizeof(*b.s));
+	if (!b.s)
+		return -ENOMEM;
+	b.s->ready = in->ready;
+	b.s->arena = arena_new();
+	if (b.s->arena)
+		r = catalog_init(&b.catalog, in->conf->limits.models);
+	if (r == 0)
+		r = fill_pools(&b);
+	if (r == 0)
+		r = fill_models(&b);
+	if (r == 0)
+		r = fill_routes(&b);
+	if (r == 0)
+		r = digest_snapshot(b.s, b.defs, b.ndefs);
+	catalog_deinit(&b.catalog);
+	free(b.defs);
+	free(b.lists);
+	free(b.list_of);
+	free(b.variants);
+	if (r < 0) {
+		snapshot_free(b.s);
+		return r;
+	}
+	*ret = b.s;
+	return 0;
+}

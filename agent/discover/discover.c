@@ -1,0 +1,580 @@
+/*
+ * The sources put together.
+ *
+ * Each source (HAProxy's socket, names, listed endpoints) says who is there to the roster; the
+ * asker says which models they have. Whatever changes something calls touch(), which lets what
+ * else happens within TOUCH_NS join in; then one snapshot is built from all, compared by its
+ * digest, and published when it differs. Publishing swaps the pointer, waits until no worker reads
+ * the old one, and only then gives memory and slots back.
+ *
+ * The wait is short by the workers' contract (a read lock lasts one batch of decisions), so it is
+ * done in place.
+ */
+#include "discover/discover.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <urcu/urcu-memb.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "discover/arena.h"
+#include "discover/listed.h"
+#include "net/timer.h"
+
+#define TOUCH_NS (5 * CLOCK_NS_PER_MS)
+
+struct discover {
+	struct discover_env env;
+	const struct config *conf;
+	struct roster *roster;
+	struct haproxy *haproxy;
+	struct asker *asker;
+	struct names *names;
+	struct listed *listed;
+	struct mapsync *map;
+	struct intern *pool_names, *model_names;
+	struct timer *rebuild, *deadline;
+	struct arena *seed_memory;
+	struct seed seed;
+	bool seeded; /* the map was read, or there is none to read */
+	bool ready;
+	struct snapshot *current; /* read by workers */
+	void (*settled)(bool settled, void *arg);
+	void *settled_arg;
+	uint64_t builds, publications, build_ns;
+	struct builder_notes notes;
+};
+
+static void touch(struct discover *d)
+{
+	/* What is long in the making is made less often: at most a tenth of the time. */
+	uint64_t delay = d->build_ns * 10 > TOUCH_NS ? d->build_ns * 10 : TOUCH_NS;
+
+	if (!timer_running(d->rebuild) && timer_start(d->rebuild, delay) < 0)
+		log_event(LOG_LEVEL_ERROR, "discover_timer", "error", "out of memory", NULL);
+}
+
+/* --- ready and settled ----------------------------------------------------------------------- */
+
+static bool map_is_on(const struct discover *d)
+{
+	return d->conf->haproxy.socket && d->conf->haproxy.map && d->conf->haproxy.map[0];
+}
+
+static bool uses_haproxy(const struct discover *d)
+{
+	const struct group *g;
+
+	for (g = roster_groups(d->roster); g; g = g->hh.next)
+		if (g->source == ROSTER_HAPROXY)
+			return true;
+	return false;
+}
+
+static bool asked_all(const struct discover *d, bool answered)
+{
+	struct haproxy_status h;
+
+	haproxy_status(d->haproxy, &h);
+	if (uses_haproxy(d) && !(answered ? h.answered : h.answered || h.failures || h.ignored))
+		return false;
+	if (map_is_on(d) && h.answered && !d->seeded)
+		return false;
+	return names_pending(d->names) == 0 && asker_pending(d->asker) == 0;
+}
+
+static void settle(struct discover *d, bool settled)
+{
+	void (*done)(bool, void *) = d->settled;
+
+	d->settled = NULL;
+	timer_stop(d->deadline);
+	if (done)
+		done(settled, d->settled_arg);
+}
+
+static void deadline_due(void *arg)
+{
+	settle(arg, false);
+}
+
+/* --- publishing ------------------------------------------------------------------------------ */
+
+static bool same_notes(const struct builder_notes *a, const struct builder_notes *b)
+{
+	return a->doubles == b->doubles && a->no_room == b->no_room && a->no_pools == b->no_pools &&
+	       a->unsplit == b->unsplit && a->targets == b->targets && a->seeded == b->seeded &&
+	       a->modelless == b->modelless && strcmp(a->double_model, b->double_model) == 0 &&
+	       strcmp(a->double_later, b->double_later) == 0 &&
+	       strcmp(a->target_alias, b->target_alias) == 0 &&
+	       strcmp(a->modelless_pool, b->modelless_pool) == 0;
+}
+
+static void log_count(const char *event, const char *what, size_t n, const char *remedy)
+{
+	struct log_line l;
+
+	if (n == 0)
+		return;
+	log_begin(&l, LOG_LEVEL_WARNING, event);
+	log_int(&l, what, (int64_t)n);
+	log_str(&l, "remedy", remedy);
+	log_end(&l);
+}
+
+static void log_notes(struct discover *d, const struct builder_notes *n)
+{
+	struct log_line l;
+
+	/* While sources are still being asked, what is missing is only not there yet. */
+	if (!d->ready || same_notes(n, &d->notes))
+		return;
+	if (n->doubles) {
+		log_begin(&l, LOG_LEVEL_WARNING, "model_in_two_pools");
+		log_str(&l, "model", n->double_model);
+		log_str(&l, "used", n->double_first);
+		log_str(&l, "ignored", n->double_later);
+		log_int(&l, "models", (int64_t)n->doubles);
+		log_end(&l);
+	}
+	if (n->targets) {
+		log_begin(&l, LOG_LEVEL_WARNING, "alias_without_model");
+		log_str(&l, "alias", n->target_alias);
+		log_str(&l, "model", n->target_model);
+		log_int(&l, "targets", (int64_t)n->targets);
+		log_end(&l);
+	}
+	if (n->modelless) {
+		log_begin(&l, LOG_LEVEL_WARNING, "pool_without_models");
+		log_str(&l, "pool", n->modelless_pool);
+		log_int(&l, "pools", (int64_t)n->modelless);
+		log_str(&l, "remedy", "list its models where its servers do not tell them");
+		log_end(&l);
+	}
+	log_count("models_left_out", "models", n->no_room, "raise limits.models");
+	log_count("pools_left_out", "pools", n->no_pools, "raise limits.pools");
+	log_count("models_unsplit", "models", n->unsplit,
+		  "servers of one pool with fewer different sets of models");
+	d->notes = *n;
+}
+
+static void publish(struct discover *d, struct snapshot *s)
+{
+	struct snapshot *old = d->current;
+	struct log_line l;
+	struct map *map;
+
+	s->version = old ? old->version + 1 : 1;
+	rcu_set_pointer(&d->current, s);
+	if (old)
+		urcu_memb_synchronize_rcu();
+	snapshot_free(old);
+	d->publications++;
+	log_begin(&l, LOG_LEVEL_INFO, "snapshot");
+	log_int(&l, "version", (int64_t)s->version);
+	log_int(&l, "pools", s->nwhole);
+	log_int(&l, "endpoints", (int64_t)roster_count(d->roster));
+	log_int(&l, "models", (int64_t)route_table_count(s->routes));
+	log_int(&l, "variants", (int64_t)(s->npools - s->nwhole));
+	log_str(&l, "ready", s->ready ? "yes" : "no");
+	log_end(&l);
+	if (s->ready && !d->env.read_only && (map = map_new(s)))
+		mapsync_want_consume(d->map, map);
+	if (d->env.published)
+		d->env.published(s, d->env.arg);
+}
+
+static void models_of(uint32_t slot, struct asker_view *ret, void *arg)
+{
+	asker_view(((struct discover *)arg)->asker, slot, ret);
+}
+
+static int build(struct discover *d)
+{
+	struct builder_input in = {
+	    .conf = d->conf,
+	    .roster = d->roster,
+	    .models = models_of,
+	    .arg = d,
+	    .pool_names = d->pool_names,
+	    .model_names = d->model_names,
+	    .seed = d->seed,
+	};
+	struct builder_notes notes;
+	struct snapshot *s;
+	uint64_t begin = clock_mono_ns();
+	int r;
+
+	in.ready = d->ready = d->ready || asked_all(d, true);
+	r = builder_build(&in, &s, &notes);
+	if (r < 0)
+		return r;
+	d->builds++;
+	d->build_ns = clock_mono_ns() - begin;
+	log_notes(d, &notes);
+	if (d->current && memcmp(s->hash, d->current->hash, sizeof(s->hash)) == 0)
+		snapshot_free(s);
+	else
+		publish(d, s);
+	roster_reap(d->roster);
+	return 0;
+}
+
+static void rebuild_due(void *arg)
+{
+	struct discover *d = arg;
+
+	if (build(d) < 0) {
+		/* What is published stays; memory may come back. */
+		log_event(LOG_LEVEL_ERROR, "snapshot_failed", "error", "out of memory", NULL);
+		if (timer_start(d->rebuild, CLOCK_NS_PER_S) < 0)
+			return;
+	}
+	if (d->settled && asked_all(d, false) && !timer_running(d->rebuild))
+		settle(d, true);
+}
+
+/* --- what the sources say -------------------------------------------------------------------- */
+
+static void place_added(const struct place *p, void *arg)
+{
+	struct discover *d = arg;
+
+	if (roster_at(d->roster, p->slot)->group->ask_models)
+		asker_watch(d->asker, p);
+	if (d->env.places.added)
+		d->env.places.added(p, d->env.places.arg);
+}
+
+static void place_changed(const struct place *p, void *arg)
+{
+	struct discover *d = arg;
+
+	if (roster_at(d->roster, p->slot)->group->ask_models)
+		asker_watch(d->asker, p);
+	else
+		asker_forget(d->asker, p->slot);
+	if (d->env.places.changed)
+		d->env.places.changed(p, d->env.places.arg);
+}
+
+static void place_removed(const struct place *p, void *arg)
+{
+	struct discover *d = arg;
+
+	asker_forget(d->asker, p->slot);
+	if (d->env.places.removed)
+		d->env.places.removed(p, d->env.places.arg);
+}
+
+static void haproxy_polled(bool changed, bool restarted, void *arg)
+{
+	struct discover *d = arg;
+
+	if (restarted)
+		mapsync_found(d->map);
+	if (changed || !d->ready || d->settled)
+		touch(d);
+}
+
+static void something_ended(void *arg)
+{
+	struct discover *d = arg;
+
+	if (!d->ready || d->settled)
+		touch(d);
+}
+
+static void models_changed(uint32_t slot, void *arg)
+{
+	(void)slot;
+	touch(arg);
+}
+
+static void names_changed(void *arg)
+{
+	struct discover *d = arg;
+
+	if (listed_refresh(d->listed))
+		touch(d);
+}
+
+static void names_settled(void *arg)
+{
+	/* A name that failed for the first time may complete a pool as well. */
+	names_changed(arg);
+	something_ended(arg);
+}
+
+static void map_read(const struct seed *seed, void *arg)
+{
+	struct discover *d = arg;
+	struct arena *memory = arena_new();
+	struct seed_pair *pairs = memory ? arena_get(memory, seed->n * sizeof(*pairs)) : NULL;
+	size_t n = 0;
+
+	for (; pairs && n < seed->n; n++) {
+		pairs[n].model.ptr = arena_dup(memory, seed->pairs[n].model);
+		pairs[n].backend.ptr = arena_dup(memory, seed->pairs[n].backend);
+		if (!pairs[n].model.ptr || !pairs[n].backend.ptr)
+			break;
+		pairs[n].model.len = seed->pairs[n].model.len;
+		pairs[n].backend.len = seed->pairs[n].backend.len;
+	}
+	arena_free(d->seed_memory);
+	d->seed_memory = memory;
+	d->seed = (struct seed){n, pairs};
+	d->seeded = true;
+	touch(d);
+}
+
+/* --- configuration --------------------------------------------------------------------------- */
+
+static enum roster_source source_of(const struct config_pool *pool)
+{
+	return pool->nendpoints ? ROSTER_LISTED : pool->dns_host ? ROSTER_DNS : ROSTER_HAPROXY;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool same_scrape(const struct config_scrape *a, const struct config_scrape *b)
+{
+	return a->interval_ms == b->interval_ms && a->timeout_ms == b->timeout_ms &&
+	       a->stale_ms == b->stale_ms && a->failures == b->failures &&
+	       a->models_interval_ms == b->models_interval_ms && a->engine == b->engine &&
+	       a->scheme == b->scheme && a->tls_verify == b->tls_verify &&
+	       same_text(a->metrics_path, b->metrics_path) &&
+	       same_text(a->models_path, b->models_path) &&
+	       same_text(a->api_key_file, b->api_key_file) &&
+	       same_text(a->tls_ca_file, b->tls_ca_file);
+}
+
+/* Undoes a configure() that got stuck: the old groups stay as they were. */
+static void drop_new_groups(struct discover *d)
+{
+	struct group *g;
+
+	for (g = roster_groups(d->roster); g; g = g->hh.next)
+		g->used = g->pool != NULL;
+	roster_sweep(d->roster);
+}
+
+/* The groups of the new configuration, each with the options of its first pool. */
+static int configure(struct discover *d, const struct config *conf)
+{
+	size_t n = conf->npools < conf->limits.pools ? conf->npools : conf->limits.pools;
+	struct group *g;
+
+	for (g = roster_groups(d->roster); g; g = g->hh.next)
+		g->used = g->asked = false;
+	for (size_t i = 0; i < n; i++) {
+		const struct config_pool *pool = &conf->pools[i];
+		enum roster_source source = source_of(pool);
+
+		if (source == ROSTER_HAPROXY && !conf->haproxy.socket)
+			continue;
+		g = roster_group(d->roster, source, pool->backend, pool->name);
+		if (!g) {
+			drop_new_groups(d);
+			return -ENOMEM;
+		}
+		if (!g->used)
+			g->next_pool = pool;
+		g->used = true;
+		g->asked |= pool->nmodels == 0;
+	}
+	roster_sweep(d->roster);
+	for (g = roster_groups(d->roster); g; g = g->hh.next) {
+		bool changed = g->pool && (!same_scrape(&g->pool->scrape, &g->next_pool->scrape) ||
+					   g->asked != g->ask_models);
+
+		g->ask_models = g->asked;
+		roster_options(d->roster, g, g->next_pool, changed);
+	}
+	asker_limits(d->asker, conf->limits.models, conf->limits.models_page);
+	names_options(d->names, conf);
+	d->conf = conf;
+	if (listed_configure(d->listed, conf) < 0)
+		log_event(LOG_LEVEL_ERROR, "names_lost", "error", "out of memory", NULL);
+	return 0;
+}
+
+struct discover *discover_new(const struct discover_env *env, const struct config *conf)
+{
+	struct discover *d = calloc(1, sizeof(*d));
+	struct place_hooks places = {place_added, place_changed, place_removed, d};
+	struct haproxy_hooks haproxy = {haproxy_polled, something_ended, d};
+	struct asker_hooks asker = {models_changed, something_ended, d};
+	struct names_hooks names = {names_changed, names_settled, d};
+	struct mapsync_hooks map = {map_read, d};
+
+	if (!d)
+		return NULL;
+	d->env = *env;
+	d->conf = conf;
+	d->rebuild = timer_new(env->base, rebuild_due, d);
+	d->deadline = timer_new(env->base, deadline_due, d);
+	d->pool_names = intern_new(conf->limits.pools);
+	d->model_names = intern_new(conf->limits.model_labels);
+	d->roster = roster_new(env->endpoints, &places);
+	d->asker = asker_new(env->base, env->http, endpoints_max(env->endpoints), &asker);
+	d->names = names_new(env->base, env->dns, &names);
+	d->map = mapsync_new(env->base, &map, conf, env->read_only);
+	if (!d->rebuild || !d->deadline || !d->pool_names || !d->model_names || !d->roster ||
+	    !d->asker || !d->names || !d->map)
+		return discover_free(d);
+	d->listed = listed_new(d->roster, d->names);
+	d->haproxy = haproxy_new(env->base, d->roster, env->endpoints, &haproxy, conf);
+	if (!d->listed || !d->haproxy || configure(d, conf) < 0 || build(d) < 0)
+		return discover_free(d);
+	return d;
+}
+
+struct discover *discover_free(struct discover *d)
+{
+	struct snapshot *last;
+
+	if (!d)
+		return NULL;
+	haproxy_free(d->haproxy);
+	mapsync_free(d->map);
+	listed_free(d->listed);
+	names_free(d->names);
+	asker_free(d->asker);
+	last = d->current;
+	rcu_set_pointer(&d->current, NULL);
+	if (last)
+		urcu_memb_synchronize_rcu();
+	snapshot_free(last);
+	roster_free(d->roster);
+	timer_free(d->rebuild);
+	timer_free(d->deadline);
+	intern_free(d->pool_names);
+	intern_free(d->model_names);
+	arena_free(d->seed_memory);
+	free(d);
+	return NULL;
+}
+
+int discover_reload(struct discover *d, const struct config *conf)
+{
+	int r = configure(d, conf);
+
+	if (r < 0)
+		return r;
+	haproxy_reload(d->haproxy, conf);
+	mapsync_reload(d->map, conf);
+	touch(d);
+	return 0;
+}
+
+/* --- answers --------------------------------------------------------------------------------- */
+
+struct snapshot *const *discover_published(const struct discover *d)
+{
+	return &d->current;
+}
+
+const struct snapshot *discover_snapshot(const struct discover *d)
+{
+	return d->current;
+}
+
+void discover_endpoint_dead(struct discover *d, uint32_t slot)
+{
+	struct member *m = roster_at(d->roster, slot);
+
+	if (!m)
+		return;
+	endpoint_set_flags(d->env.endpoints, slot, 0, ENDPOINT_SCRAPE_DEAD);
+	roster_judge(d->roster, m->group);
+}
+
+void discover_endpoint_back(struct discover *d, uint32_t slot)
+{
+	struct member *m = roster_at(d->roster, slot);
+
+	if (!m)
+		return;
+	roster_alive(d->roster, m);
+	asker_again(d->asker, slot);
+}
+
+const struct place *discover_place(const struct discover *d, uint32_t slot)
+{
+	const struct member *m = roster_at(d->roster, slot);
+
+	return m ? &m->place : NULL;
+}
+
+int discover_find_server(const struct discover *d, struct view backend, struct view server)
+{
+	const struct group *g;
+
+	for (g = roster_groups(d->roster); g; g = g->hh.next) {
+		const struct member *m;
+
+		if (!view_eq(view_str(g->backend), backend))
+			continue;
+		m = roster_server(g, server);
+		if (m)
+			return (int)m->place.slot;
+	}
+	return -ENOENT;
+}
+
+int discover_when_settled(struct discover *d, uint32_t deadline_ms,
+			  void (*done)(bool settled, void *arg), void *arg)
+{
+	int r = timer_start(d->deadline, deadline_ms * CLOCK_NS_PER_MS);
+
+	if (r < 0)
+		return r;
+	d->settled = done;
+	d->settled_arg = arg;
+	touch(d);
+	return 0;
+}
+
+void discover_status(const struct discover *d, struct discover_status *ret)
+{
+	*ret = (struct discover_status){
+	    .endpoints = roster_count(d->roster),
+	    .endpoints_refused = roster_refused(d->roster),
+	    .names_pending = names_pending(d->names),
+	    .models_pending = asker_pending(d->asker),
+	    .builds = d->builds,
+	    .publications = d->publications,
+	    .build_ns = d->build_ns,
+	    .notes = d->notes,
+	};
+	haproxy_status(d->haproxy, &ret->haproxy);
+	mapsync_status(d->map, &ret->map);
+}
+
+void discover_models(const struct discover *d, uint32_t slot, struct asker_view *ret)
+{
+	asker_view(d->asker, slot, ret);
+}
+
+const struct names *discover_names(const struct discover *d)
+{
+	return d->names;
+}
+
+const struct intern *discover_pool_names(const struct discover *d)
+{
+	return d->pool_names;
+}
+
+const struct intern *discover_model_names(const struct discover *d)
+{
+	return d->model_names;
+}

@@ -1,0 +1,251 @@
+/*
+ * Content and file of the map.
+ *
+ * A map's file and HAProxy's command line both end a key at white space, and a file's line that
+ * begins with '#' is a comment; names of that kind are left out and counted, and so are aliases
+ * whose requests need their body rewritten, since nobody rewrites when the agent is away.
+ */
+#include "discover/map.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "discover/runtime.h"
+
+static const char head[] = "# model backend; written by spoa-inference, which overwrites changes\n";
+
+static bool fits(struct view key)
+{
+	if (key.len == 0 || key.ptr[0] == '#')
+		return false;
+	for (size_t i = 0; i < key.len; i++)
+		if ((unsigned char)key.ptr[i] <= ' ' || key.ptr[i] == 0x7f)
+			return false;
+	return true;
+}
+
+static int compare(struct view a, struct view b)
+{
+	int r = memcmp(a.ptr, b.ptr, a.len < b.len ? a.len : b.len);
+
+	return r ? r : (a.len > b.len) - (a.len < b.len);
+}
+
+static int by_model(const void *a, const void *b)
+{
+	return compare(((const struct map_line *)a)->model, ((const struct map_line *)b)->model);
+}
+
+static struct view put(char **at, struct view v, char end)
+{
+	struct view kept = {*at, v.len};
+
+	memcpy(*at, v.ptr, v.len);
+	(*at)[v.len] = end;
+	*at += v.len + 1;
+	return kept;
+}
+
+/* Moves the lines' views out of the snapshot into a text of the map's own. */
+static bool make_text(struct map *m)
+{
+	char *at;
+
+	m->head = m->len = sizeof(head) - 1;
+	for (size_t i = 0; i < m->n; i++)
+		m->len += m->lines[i].model.len + m->lines[i].backend.len + 2;
+	m->text = at = malloc(m->len + 1);
+	if (!at)
+		return false;
+	memcpy(at, head, m->head);
+	at += m->head;
+	for (size_t i = 0; i < m->n; i++) {
+		m->lines[i].model = put(&at, m->lines[i].model, ' ');
+		m->lines[i].backend = put(&at, m->lines[i].backend, '\n');
+	}
+	*at = '\0';
+	return true;
+}
+
+struct map *map_new(const struct snapshot *s)
+{
+	size_t n = route_table_count(s->routes);
+	struct map *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	m->lines = calloc(n + 1, sizeof(*m->lines));
+	if (!m->lines)
+		return map_free(m);
+	for (size_t i = 0; i < n; i++) {
+		const struct route_def *d = route_table_at(s->routes, i);
+		struct view backend = view_str(s->pools[d->pool].backend);
+
+		if (d->target.ptr || !fits(d->model) || !fits(backend))
+			m->left_out++;
+		else
+			m->lines[m->n++] = (struct map_line){d->model, backend};
+	}
+	qsort(m->lines, m->n, sizeof(*m->lines), by_model);
+	return make_text(m) ? m : map_free(m);
+}
+
+struct map *map_free(struct map *m)
+{
+	if (m) {
+		free(m->lines);
+		free(m->text);
+		free(m);
+	}
+	return NULL;
+}
+
+bool map_same(const struct map *a, const struct map *b)
+{
+	return a->len == b->len && memcmp(a->text, b->text, a->len) == 0;
+}
+
+bool map_equals(const struct map *m, struct view shown)
+{
+	struct runtime_pair pair;
+	size_t n = 0;
+
+	/* Keys are unique on our side: as many pairs, each one of ours, could still be one of ours
+	 * twice, so what was seen is marked. */
+	char *seen = calloc(m->n + 1, 1);
+	bool same = seen != NULL;
+
+	while (same && runtime_pairs_next(&shown, &pair)) {
+		struct map_line key = {pair.key, pair.value}, *line;
+
+		line = bsearch(&key, m->lines, m->n, sizeof(key), by_model);
+		same = line && view_eq(line->backend, pair.value) && !seen[line - m->lines];
+		if (same)
+			seen[line - m->lines] = 1;
+		n++;
+	}
+	free(seen);
+	return same && n == m->n;
+}
+
+struct view map_batch(const struct map *m, size_t from, size_t max, size_t *ret_next)
+{
+	const char *begin = m->lines[from].model.ptr, *end = begin;
+	size_t i = from;
+
+	while (i < m->n) {
+		const char *next = m->lines[i].backend.ptr + m->lines[i].backend.len + 1;
+
+		if (i > from && (size_t)(next - begin) > max)
+			break;
+		end = next;
+		i++;
+	}
+	*ret_next = i;
+	return (struct view){begin, (size_t)(end - begin)};
+}
+
+static bool file_holds(const struct map *m, const char *path, struct stat *ret_stat)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	char *text = NULL;
+	size_t len = 0;
+	ssize_t r = 0;
+	bool same = false;
+
+	if (fd >= 0 && fstat(fd, ret_stat) == 0 && (size_t)ret_stat->st_size == m->len)
+		text = malloc(m->len + 1);
+	while (text && len <= m->len && (r = read(fd, text + len, m->len + 1 - len)) > 0)
+		len += (size_t)r;
+	if (text && r == 0)
+		same = len == m->len && memcmp(text, m->text, len) == 0;
+	free(text);
+	if (fd >= 0)
+		close(fd);
+	return same;
+}
+
+static int write_all(int fd, const char *text, size_t len)
+{
+	while (len) {
+		ssize_t r = write(fd, text, len);
+
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r < 0)
+			return -errno;
+		text += r;
+		len -= (size_t)r;
+	}
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
+static void sync_directory(const char *path)
+{
+	char *copy = strdup(path);
+	int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	if (fd >= 0) {
+		/* The name may come a little later; the content is safe. */
+		(void)!fsync(fd);
+		close(fd);
+	}
+	free(copy);
+}
+
+static int replace(const struct map *m, const char *path, const struct stat *old,
+		   const char **ret_what)
+{
+	char *beside;
+	int fd, r;
+
+	*ret_what = "write a file beside it";
+	if (asprintf(&beside, "%s.XXXXXX", path) < 0)
+		return -ENOMEM;
+	fd = mkostemp(beside, O_CLOEXEC);
+	if (fd < 0) {
+		r = -errno;
+		free(beside);
+		return r;
+	}
+	r = fchmod(fd, old->st_mode ? old->st_mode & 07777 : 0644) < 0 ? -errno : 0;
+	/* Only root can; the mode is what HAProxy needs. */
+	if (old->st_mode)
+		(void)!fchown(fd, old->st_uid, old->st_gid);
+	if (r == 0)
+		r = write_all(fd, m->text, m->len);
+	close(fd);
+	if (r == 0) {
+		*ret_what = "rename the new file over it";
+		r = rename(beside, path) < 0 ? -errno : 0;
+	}
+	if (r < 0)
+		unlink(beside);
+	else
+		sync_directory(path);
+	free(beside);
+	return r;
+}
+
+int map_write(const struct map *m, const char *path, const char **ret_what)
+{
+	struct stat old = {0};
+	char *real;
+	int r;
+
+	if (file_holds(m, path, &old))
+		return 0;
+	if (old.st_mode && !S_ISREG(old.st_mode)) {
+		*ret_what = "replace what is not a file";
+		return -EINVAL;
+	}
+	real = realpath(path, NULL);
+	r = replace(m, real ? real : path, &old, ret_what);
+	free(real);
+	return r < 0 ? r : 1;
+}

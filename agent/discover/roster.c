@@ -1,0 +1,585 @@
+/*
+ * The groups of model servers and their slots.
+ *
+ * A slot stands for a machine: its open tickets, load, rate and cached prefixes are that machine's.
+ * So a server keeps its slot while its address stays, even under another name, and gets a new one
+ * when its name goes to another address. Requests under way at the old address then stay counted
+ * where they are.
+ *
+ * A slot is given back in two steps. The server leaves its group at once and is marked GONE, so
+ * that no worker picks it any more; the slot itself goes back in roster_reap(), after a snapshot
+ * without it was published and every reader of the one before has left.
+ */
+#include "discover/roster.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+
+#define HAPROXY_FLAGS (ENDPOINT_MAINT | ENDPOINT_DRAIN | ENDPOINT_DOWN)
+
+struct roster {
+	struct endpoints *endpoints;
+	struct place_hooks hooks;
+	struct group *groups;
+	struct member **by_slot;
+	struct member *gone;
+	size_t count;
+};
+
+struct roster *roster_new(struct endpoints *e, const struct place_hooks *hooks)
+{
+	struct roster *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	r->endpoints = e;
+	if (hooks)
+		r->hooks = *hooks;
+	r->by_slot = calloc(endpoints_max(e), sizeof(struct member *));
+	if (!r->by_slot) {
+		free(r);
+		return NULL;
+	}
+	return r;
+}
+
+static void member_free(struct member *m)
+{
+	free((char *)m->place.pool);
+	free((char *)m->place.backend);
+	free((char *)m->place.server);
+	free((char *)m->place.name);
+	free((char *)m->place.url);
+	free((char *)m->place.connect_to);
+	free((char *)m->place.metrics);
+	free(m);
+}
+
+struct roster *roster_free(struct roster *r)
+{
+	struct group *g, *next;
+
+	if (!r)
+		return NULL;
+	HASH_ITER(hh, r->groups, g, next)
+	{
+		for (size_t i = 0; i < g->n; i++) {
+			endpoint_release(r->endpoints, g->members[i]->place.slot);
+			member_free(g->members[i]);
+		}
+		HASH_DEL(r->groups, g);
+		free(g->members);
+		free(g->backend);
+		free(g->key);
+		free(g);
+	}
+	roster_reap(r);
+	free(r->by_slot);
+	free(r);
+	return NULL;
+}
+
+static char *group_key(enum roster_source source, const char *name)
+{
+	char *key;
+
+	return asprintf(&key, "%c:%s", "hld"[source], name) < 0 ? NULL : key;
+}
+
+struct group *roster_find(struct roster *r, enum roster_source source, const char *name)
+{
+	char *key = group_key(source, name);
+	struct group *g = NULL;
+
+	if (key)
+		HASH_FIND_STR(r->groups, key, g);
+	free(key);
+	return g;
+}
+
+struct group *roster_group(struct roster *r, enum roster_source source, const char *backend,
+			   const char *pool)
+{
+	const char *name = source == ROSTER_HAPROXY ? backend : pool;
+	struct group *g = roster_find(r, source, name);
+
+	if (g) {
+		/* A listed pool may name another backend since. */
+		if (strcmp(g->backend, backend) != 0) {
+			char *copy = strdup(backend);
+
+			if (!copy)
+				return NULL;
+			free(g->backend);
+			g->backend = copy;
+		}
+		return g;
+	}
+	g = calloc(1, sizeof(*g));
+	if (!g)
+		return NULL;
+	g->source = source;
+	g->key = group_key(source, name);
+	g->backend = strdup(backend);
+	if (!g->key || !g->backend) {
+		free(g->key);
+		free(g->backend);
+		free(g);
+		return NULL;
+	}
+	HASH_ADD_KEYPTR(hh, r->groups, g->key, strlen(g->key), g);
+	return g;
+}
+
+struct group *roster_groups(struct roster *r)
+{
+	return r->groups;
+}
+
+static size_t address_len(const struct sockaddr_storage *a)
+{
+	return a->ss_family == AF_INET    ? sizeof(struct sockaddr_in)
+	       : a->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+					  : 0;
+}
+
+static bool same_address(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+	return a->ss_family == b->ss_family && memcmp(a, b, address_len(a)) == 0;
+}
+
+static bool same_text(const char *have, struct view want)
+{
+	return have ? want.ptr && view_eq(view_str(have), want) : !want.ptr;
+}
+
+static uint16_t port_of(const struct sockaddr_storage *a)
+{
+	return ntohs(a->ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)a)->sin6_port
+					      : ((const struct sockaddr_in *)a)->sin_port);
+}
+
+/* Where it can be asked. False when memory is short. */
+static bool make_url(const struct roster_want *w, char **ret_url, char **ret_connect)
+{
+	char ip[INET6_ADDRSTRLEN] = "";
+	const void *raw = &((const struct sockaddr_in *)&w->addr)->sin_addr;
+	bool six = w->addr.ss_family == AF_INET6;
+	unsigned port = port_of(&w->addr);
+
+	*ret_url = *ret_connect = NULL;
+	if (address_len(&w->addr) == 0)
+		return true;
+	if (six)
+		raw = &((const struct sockaddr_in6 *)&w->addr)->sin6_addr;
+	inet_ntop(w->addr.ss_family, raw, ip, sizeof(ip));
+	if (w->host.ptr) {
+		*ret_connect = strdup(ip);
+		if (!*ret_connect)
+			return false;
+		if (asprintf(ret_url, "%s://%.*s:%u", w->https ? "https" : "http", (int)w->host.len,
+			     w->host.ptr, port) >= 0)
+			return true;
+	} else if (asprintf(ret_url, six ? "%s://[%s]:%u" : "%s://%s:%u",
+			    w->https ? "https" : "http", ip, port) >= 0) {
+		return true;
+	}
+	free(*ret_connect);
+	*ret_url = *ret_connect = NULL;
+	return false;
+}
+
+static bool text_changes(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) != 0 : a != b;
+}
+
+static bool same_want(const struct member *m, const struct roster_want *w)
+{
+	struct view host = w->host;
+
+	/* The host shows in the URL; an address alone has no connect_to. */
+	if (!same_text(m->place.name, w->name) || !same_text(m->place.server, w->server) ||
+	    !same_address(&m->place.addr, &w->addr) || m->https != w->https ||
+	    text_changes(m->place.metrics, w->metrics))
+		return false;
+	if (!m->place.url)
+		return true;
+	if (!m->place.connect_to || !host.ptr)
+		return !m->place.connect_to && !host.ptr;
+	return strncmp(strstr(m->place.url, "://") + 3, host.ptr, host.len) == 0 &&
+	       strstr(m->place.url, "://")[3 + host.len] == ':';
+}
+
+static void put(const char **field, char *value)
+{
+	free((char *)*field);
+	*field = value;
+}
+
+static bool dup_view(struct view v, char **ret)
+{
+	*ret = v.ptr ? view_dup(v) : NULL;
+	return *ret || !v.ptr;
+}
+
+/* Takes over what @w says. False when memory is short; the member is as before then. */
+static bool member_set(struct member *m, const struct roster_want *w)
+{
+	char *name = NULL, *server = NULL, *metrics = NULL, *url = NULL, *connect = NULL;
+
+	if (!dup_view(w->name, &name) || !dup_view(w->server, &server) ||
+	    !dup_view(view_str(w->metrics), &metrics) || !make_url(w, &url, &connect)) {
+		free(name);
+		free(server);
+		free(metrics);
+		return false;
+	}
+	put(&m->place.name, name);
+	put(&m->place.server, server);
+	put(&m->place.metrics, metrics);
+	put(&m->place.url, url);
+	put(&m->place.connect_to, connect);
+	m->place.addr = w->addr;
+	m->https = w->https;
+	return true;
+}
+
+static struct member *member_new(struct roster *r, struct group *g, const struct roster_want *w)
+{
+	struct member *m = calloc(1, sizeof(*m));
+	int slot;
+
+	if (!m)
+		return NULL;
+	m->group = g;
+	m->place.pool = strdup(g->pool->name);
+	m->place.backend = strdup(g->backend);
+	m->place.scrape = &g->pool->scrape;
+	if (!m->place.pool || !m->place.backend || !member_set(m, w)) {
+		member_free(m);
+		return NULL;
+	}
+	slot = endpoint_alloc(r->endpoints);
+	if (slot < 0) {
+		member_free(m);
+		return NULL;
+	}
+	m->place.slot = (uint32_t)slot;
+	r->by_slot[slot] = m;
+	r->count++;
+	if (r->hooks.added)
+		r->hooks.added(&m->place, r->hooks.arg);
+	return m;
+}
+
+static void member_leave(struct roster *r, struct member *m)
+{
+	if (r->hooks.removed)
+		r->hooks.removed(&m->place, r->hooks.arg);
+	endpoint_set_flags(r->endpoints, m->place.slot, 0, ENDPOINT_GONE);
+	r->by_slot[m->place.slot] = NULL;
+	r->count--;
+	m->next_gone = r->gone;
+	r->gone = m;
+}
+
+static void member_update(struct roster *r, struct member *m, const struct roster_want *w)
+{
+	if (same_want(m, w))
+		return;
+	if (member_set(m, w) && r->hooks.changed)
+		r->hooks.changed(&m->place, r->hooks.arg);
+}
+
+/* Who of the old is still there by name, in the order of @wants. */
+static void match_names(struct roster *r, struct group *g, const struct roster_want *wants,
+			size_t n, struct member **fresh)
+{
+	struct member *names = NULL, *m;
+
+	for (size_t i = 0; i < g->n; i++) {
+		m = g->members[i];
+		m->kept = false;
+		HASH_ADD_KEYPTR(by_name, names, m->place.name, strlen(m->place.name), m);
+	}
+	for (size_t i = 0; i < n; i++) {
+		HASH_FIND(by_name, names, wants[i].name.ptr, wants[i].name.len, m);
+		if (!m || m->kept)
+			continue;
+		if (same_address(&m->place.addr, &wants[i].addr) ||
+		    address_len(&m->place.addr) == 0) {
+			m->kept = true;
+			fresh[i] = m;
+		}
+	}
+	HASH_CLEAR(by_name, names);
+	for (size_t i = 0; i < n; i++)
+		if (fresh[i])
+			member_update(r, fresh[i], &wants[i]);
+}
+
+/* The others: a known address under another name, or somebody new. */
+static void match_rest(struct roster *r, struct group *g, const struct roster_want *wants, size_t n,
+		       struct member **fresh)
+{
+	struct member *addrs = NULL, *seen = NULL, *m, *other;
+
+	for (size_t i = 0; i < g->n; i++) {
+		m = g->members[i];
+		if (m->kept || address_len(&m->place.addr) == 0)
+			continue;
+		HASH_FIND(by_addr, addrs, &m->place.addr, address_len(&m->place.addr), other);
+		if (!other)
+			HASH_ADD_KEYPTR(by_addr, addrs, &m->place.addr, address_len(&m->place.addr),
+					m);
+	}
+	for (size_t i = 0; i < n; i++)
+		if ((m = fresh[i]))
+			HASH_ADD_KEYPTR(by_name, seen, m->place.name, strlen(m->place.name), m);
+	for (size_t i = 0; i < n; i++) {
+		if (fresh[i])
+			continue;
+		HASH_FIND(by_name, seen, wants[i].name.ptr, wants[i].name.len, m);
+		if (m)
+			continue;
+		if (address_len(&wants[i].addr))
+			HASH_FIND(by_addr, addrs, &wants[i].addr, address_len(&wants[i].addr), m);
+		if (m) {
+			HASH_DELETE(by_addr, addrs, m);
+			member_update(r, m, &wants[i]);
+		} else {
+			m = member_new(r, g, &wants[i]);
+		}
+		if (!m) {
+			g->refused++;
+			continue;
+		}
+		m->kept = true;
+		fresh[i] = m;
+		HASH_ADD_KEYPTR(by_name, seen, m->place.name, strlen(m->place.name), m);
+	}
+	HASH_CLEAR(by_name, seen);
+	HASH_CLEAR(by_addr, addrs);
+}
+
+static bool unchanged(const struct group *g, const struct roster_want *wants, size_t n)
+{
+	if (g->n != n)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (!same_want(g->members[i], &wants[i]))
+			return false;
+	return true;
+}
+
+bool roster_set(struct roster *r, struct group *g, const struct roster_want *wants, size_t n)
+{
+	struct member **fresh;
+	size_t kept = 0;
+	bool before = g->known, changed = !before;
+
+	g->known = true;
+	if (unchanged(g, wants, n))
+		return changed;
+	fresh = calloc(n + 1, sizeof(struct member *));
+	if (!fresh) {
+		g->known = before;
+		return false;
+	}
+	g->refused = 0;
+	match_names(r, g, wants, n, fresh);
+	match_rest(r, g, wants, n, fresh);
+	for (size_t i = 0; i < g->n; i++)
+		if (!g->members[i]->kept)
+			member_leave(r, g->members[i]);
+	for (size_t i = 0; i < n; i++)
+		if (fresh[i])
+			fresh[kept++] = fresh[i];
+	free(g->members);
+	g->members = fresh;
+	g->n = kept;
+	roster_judge(r, g);
+	return true;
+}
+
+bool roster_sweep(struct roster *r)
+{
+	struct group *g, *next;
+	bool any = false;
+
+	HASH_ITER(hh, r->groups, g, next)
+	{
+		if (g->used)
+			continue;
+		for (size_t i = 0; i < g->n; i++)
+			member_leave(r, g->members[i]);
+		HASH_DEL(r->groups, g);
+		free(g->members);
+		free(g->backend);
+		free(g->key);
+		free(g);
+		any = true;
+	}
+	return any;
+}
+
+void roster_options(struct roster *r, struct group *g, const struct config_pool *pool, bool changed)
+{
+	g->pool = pool;
+	for (size_t i = 0; i < g->n; i++) {
+		struct place *p = &g->members[i]->place;
+
+		p->scrape = &pool->scrape;
+		if (strcmp(p->pool, pool->name) != 0 || strcmp(p->backend, g->backend) != 0) {
+			char *name = strdup(pool->name), *backend = strdup(g->backend);
+
+			if (name && backend) {
+				put(&p->pool, name);
+				put(&p->backend, backend);
+				changed = true;
+			} else {
+				free(name);
+				free(backend);
+			}
+		}
+		if (changed && r->hooks.changed)
+			r->hooks.changed(p, r->hooks.arg);
+	}
+}
+
+struct member *roster_at(const struct roster *r, uint32_t slot)
+{
+	return slot < endpoints_max(r->endpoints) ? r->by_slot[slot] : NULL;
+}
+
+struct member *roster_server(const struct group *g, struct view server)
+{
+	for (size_t i = 0; i < g->n; i++)
+		if (g->members[i]->place.server &&
+		    view_eq(view_str(g->members[i]->place.server), server))
+			return g->members[i];
+	return NULL;
+}
+
+static void log_move(const struct member *m, unsigned before, unsigned now)
+{
+	static const struct {
+		unsigned flag;
+		const char *word;
+	} words[] = {
+	    {ENDPOINT_MAINT, "maint"},         {ENDPOINT_DRAIN, "drain"},
+	    {ENDPOINT_DOWN, "down"},           {ENDPOINT_SCRAPE_DEAD, "unreachable"},
+	    {ENDPOINT_NOT_READY, "not_ready"},
+	};
+	struct log_line l;
+	char text[64] = "";
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (now & words[i].flag) {
+			strcat(text, text[0] ? "," : "");
+			strcat(text, words[i].word);
+		}
+	log_begin(&l, LOG_LEVEL_INFO, "endpoint_state");
+	log_str(&l, "pool", m->place.pool);
+	log_str(&l, "endpoint", m->place.name);
+	log_str(&l, "was", before ? "out" : "in");
+	log_str(&l, "state", text[0] ? text : "in");
+	log_end(&l);
+}
+
+/* HAProxy checks it, so that its UP is evidence. */
+static bool is_vouched(const struct member *m)
+{
+	return m->standing.known && !m->standing.unchecked;
+}
+
+/*
+ * Two rules look at the group as a whole.
+ *
+ * A backup server serves while no other server can (HAProxy's own meaning of `backup`); until then
+ * it counts as draining.
+ *
+ * The agent may be cut off from servers that HAProxy reaches well: another network, a firewall, a
+ * wrong token. So failed scrapes alone never empty a group: when they are all that is left against
+ * every server, those that HAProxy checks and finds UP are used by ticket counts. Where HAProxy
+ * runs no checks, a failed scrape is the only evidence there is, and it counts.
+ */
+void roster_judge(struct roster *r, struct group *g)
+{
+	bool active = false, reachable = false;
+
+	for (size_t i = 0; i < g->n; i++) {
+		struct member *m = g->members[i];
+
+		if (endpoint_flags(r->endpoints, m->place.slot) & ENDPOINT_SCRAPE_DEAD)
+			m->scrape_dead = true;
+		else if (!m->excused)
+			m->scrape_dead = false;
+		active |=
+		    !m->standing.backup && !m->standing.flags && (!m->scrape_dead || is_vouched(m));
+	}
+	for (size_t i = 0; i < g->n; i++) {
+		const struct member *m = g->members[i];
+
+		reachable |=
+		    !m->standing.flags && !m->scrape_dead && !(active && m->standing.backup);
+	}
+	for (size_t i = 0; i < g->n; i++) {
+		struct member *m = g->members[i];
+		unsigned want = m->standing.flags, was;
+
+		if (m->standing.backup && active)
+			want |= ENDPOINT_DRAIN;
+		if (m->scrape_dead && (reachable || !is_vouched(m)))
+			want |= ENDPOINT_SCRAPE_DEAD;
+		if (m->scrape_dead && !m->excused && !(want & ENDPOINT_SCRAPE_DEAD))
+			log_event(LOG_LEVEL_WARNING, "endpoint_excused", "pool", m->place.pool,
+				  "endpoint", m->place.name, "reason",
+				  "no server can be scraped, but HAProxy finds this one up", NULL);
+		m->excused = m->scrape_dead && !(want & ENDPOINT_SCRAPE_DEAD);
+		was = endpoint_flags(r->endpoints, m->place.slot) & ~(unsigned)ENDPOINT_FULL;
+		if ((was & (HAPROXY_FLAGS | ENDPOINT_SCRAPE_DEAD)) == want)
+			continue;
+		endpoint_set_flags(r->endpoints, m->place.slot,
+				   HAPROXY_FLAGS | ENDPOINT_SCRAPE_DEAD, want);
+		log_move(m, was, want);
+	}
+}
+
+void roster_alive(struct roster *r, struct member *m)
+{
+	endpoint_set_flags(r->endpoints, m->place.slot, ENDPOINT_SCRAPE_DEAD, 0);
+	m->scrape_dead = m->excused = false;
+	roster_judge(r, m->group);
+}
+
+void roster_reap(struct roster *r)
+{
+	while (r->gone) {
+		struct member *m = r->gone;
+
+		r->gone = m->next_gone;
+		endpoint_release(r->endpoints, m->place.slot);
+		member_free(m);
+	}
+}
+
+size_t roster_count(const struct roster *r)
+{
+	return r->count;
+}
+
+size_t roster_refused(const struct roster *r)
+{
+	const struct group *g;
+	size_t n = 0;
+
+	for (g = r->groups; g; g = g->hh.next)
+		n += g->refused;
+	return n;
+}

@@ -1,0 +1,17 @@
+/* pools[] and the routes are allocations of their own; everything else lies in the arena. */
+#include "discover/snapshot.h"
+
+#include <stdlib.h>
+
+#include "discover/arena.h"
+
+struct snapshot *snapshot_free(struct snapshot *s)
+{
+	if (s) {
+		free(s->pools);
+		route_table_free(s->routes);
+		arena_free(s->arena);
+		free(s);
+	}
+	return NULL;
+}
