@@ -2,7 +2,7 @@
 #ifndef TESTS_SPOP_GOLDEN_H
 #define TESTS_SPOP_GOLDEN_H
 
-/* What HAProxy up to 3.0 sends, with `tune.bufsize` at its default. */
+/* What 2.6.12 and 3.0.11 sent, with `tune.bufsize` at its default; only the engine-id differs. */
 #define GOLDEN_HELLO_3_0                                                                           \
 	"00000081 01 00000001 "                                                                    \
 	"000012737570706f727465642d76657273696f6e730803322e300e6d61782d6672616d652d73697a"         \
@@ -10,14 +10,16 @@
 	"696e652d6964082466356531616338622d366634632d346135632d386330632d3266366233613564"         \
 	"39653031"
 
-/* From 3.1 on: no "async". */
+/* What 3.2.26 and 3.4.7 sent: no "async" any more. */
 #define GOLDEN_HELLO_3_2                                                                           \
 	"0000007b 01 00000001 "                                                                    \
 	"000012737570706f727465642d76657273696f6e730803322e300e6d61782d6672616d652d73697a"         \
 	"6503fcf0060c6361706162696c6974696573080a706970656c696e696e6709656e67696e652d6964"         \
 	"082466356531616338622d366634632d346135632d386330632d326636623361356439653031"
 
-/* `option spop-check` from 3.1 on: HAProxy has these 82 bytes as a constant in its source. */
+/* `option spop-check` from 3.1 on: HAProxy has these 82 bytes as a
+ * constant in its source; 2.6.12 and 3.0.11 sent the same.
+ */
 #define GOLDEN_HELLO_CHECK                                                                         \
 	"0000004e 01 00000001 "                                                                    \
 	"000012737570706f727465642d76657273696f6e730803322e300e6d61782d6672616d652d73697a"         \
@@ -33,6 +35,11 @@
 	"00000040 65 00000001 "                                                                    \
 	"00000776657273696f6e0803322e300e6d61782d6672616d652d73697a6503fcf0060c6361706162"         \
 	"696c6974696573080a706970656c696e696e67"
+
+/* The first NOTIFY of a 2.6.12: message "count" with path=/abcdef, stream-id 0, frame-id 1. */
+#define GOLDEN_NOTIFY_2_6                                                                          \
+	"0000001c 03 00000001 "                                                                    \
+	"000105636f756e7401047061746808072f616263646566"
 
 /* Two messages; an argument of each type HAProxy sends, one of them without a name. */
 #define GOLDEN_NOTIFY                                                                              \

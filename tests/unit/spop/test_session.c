@@ -23,6 +23,9 @@ static const struct {
      "HELLO max=16380 caps=6 engine=\"f5e1ac8b-6f4c-4a5c-8c0c-2f6b3a5d9e01\" check=0\n"
      "NOTIFY 0/1\n"
      "NOTIFY 18446744073709551615/300 \"m\"( )\n"},
+    {"the first request of HAProxy 2.6", GOLDEN_HELLO_3_0 GOLDEN_NOTIFY_2_6,
+     "HELLO max=16380 caps=6 engine=\"f5e1ac8b-6f4c-4a5c-8c0c-2f6b3a5d9e01\" check=0\n"
+     "NOTIFY 0/1 \"count\"( \"path\"=str:\"/abcdef\" )\n"},
     {"spop-check", GOLDEN_HELLO_CHECK, "HELLO max=16380 caps=0 engine=- check=1\n"},
     {"pipelined NOTIFYs", GOLDEN_HELLO_CHECK GOLDEN_NOTIFY GOLDEN_NOTIFY GOLDEN_NOTIFY_EMPTY,
      "HELLO max=16380 caps=0 engine=- check=1\n" NOTIFY_TEXT NOTIFY_TEXT "NOTIFY 0/1\n"},
