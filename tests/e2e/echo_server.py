@@ -42,7 +42,10 @@ class EchoServer:
                 if do == "close":
                     self.close_connection = True
                 elif do == "silent":
-                    self.rfile.read(1)
+                    try:
+                        self.rfile.read(1)
+                    except OSError:
+                        pass
                     self.close_connection = True
                     outer.gone.set()
                 elif do == "stream":

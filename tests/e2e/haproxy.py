@@ -8,6 +8,7 @@ path exists twice, inside() as HAProxy sees it and outside() as the test does.
     with HAProxy("3.2", LLAMA1="127.0.0.1:9001") as h:
         h.port, h.runtime("show servers state llama")
 """
+import csv
 import functools
 import os
 import re
@@ -66,10 +67,11 @@ def versions():
 
 
 class HAProxy:
-    """One HAProxy in master-worker mode. @config is the file of haproxy/ to start from; @files are
-    further ones, {name: text or bytes}, put beside it. @env: INFERENCE_… and server addresses."""
+    """One HAProxy in master-worker mode. @config is the file of haproxy/ to start from, @more are
+    others of it; @files, {name: text or bytes}, are put beside them. @env: INFERENCE_… and server
+    addresses."""
 
-    def __init__(self, version, config="haproxy.cfg", files=None, debug=False, **env):
+    def __init__(self, version, config="haproxy.cfg", more=(), files=None, debug=False, **env):
         self.version = version
         self.root, self.command = installed()[version]
         self.debug = debug
@@ -77,7 +79,7 @@ class HAProxy:
         self.dir_outside = tempfile.mkdtemp(prefix="hap-", dir=base)
         os.chmod(self.dir_outside, 0o755)
         self.dir = os.path.join("/tmp", os.path.basename(self.dir_outside))
-        self.config = config
+        self.configs = [config, *more]
         for name in os.listdir(FILES):
             path = os.path.join(FILES, name)
             if os.path.isfile(path):
@@ -120,17 +122,20 @@ class HAProxy:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("INFERENCE_")}
         return {**kept, **self.env}
 
+    def _files(self):
+        return [word for name in self.configs for word in ("-f", self.inside(name))]
+
     def check(self):
         """haproxy -c: (exit status, output)."""
         done = subprocess.run(
-            self.command + ["-c", "-V", "-f", self.inside(self.config)],
+            self.command + ["-c", "-V"] + self._files(),
             env=self._environment(), capture_output=True, text=True, timeout=60,
         )
         return done.returncode, done.stdout + done.stderr
 
     def start(self, wait=20):
         self._log = open(self.outside("log"), "ab")
-        args = ["-W", "-S", self.inside("master.sock"), "-f", self.inside(self.config)]
+        args = ["-W", "-S", self.inside("master.sock")] + self._files()
         self.process = subprocess.Popen(
             self.command + args + (["-d"] if self.debug else []),
             env=self._environment(), stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL,
@@ -144,8 +149,9 @@ class HAProxy:
             if self.process.poll() is not None:
                 raise RuntimeError(f"haproxy {self.version} ended:\n{self.log()}")
             try:
-                if "Uptime" in self.runtime("show info"):
+                if "Uptime" in self.runtime("show info") and "Loading success" in self.log():
                     return
+                time.sleep(0.02)
             except OSError:
                 time.sleep(0.02)
         raise RuntimeError(f"haproxy {self.version} did not start:\n{self.log()}")
@@ -178,11 +184,16 @@ class HAProxy:
     def reload(self, wait=20):
         """SIGUSR2 to the master, as systemd does, and wait for the new worker."""
         old = self.worker_pid()
-        self.process.send_signal(signal.SIGUSR2)
+        said = self.log().count("Loading success"), self.log().count("Reloading HAProxy")
         end = time.monotonic() + wait
+        again = 0.0
         while time.monotonic() < end:
+            # Up to 3.0 the master starts itself anew for a reload, and a signal may get lost there.
+            if time.monotonic() >= again and self.log().count("Reloading HAProxy") == said[1]:
+                self.process.send_signal(signal.SIGUSR2)
+                again = time.monotonic() + 1
             try:
-                if self.worker_pid() != old:
+                if self.worker_pid() != old and self.log().count("Loading success") > said[0]:
                     return
             except (OSError, AttributeError):
                 pass
@@ -204,9 +215,12 @@ class HAProxy:
         backend, name = server.split("/")
         end = time.monotonic() + wait
         while time.monotonic() < end:
-            for row in self.runtime("show stat").splitlines():
-                cell = row.split(",")
-                if cell[0] == backend and cell[1] == name and cell[17].startswith(state):
+            lines = self.runtime("show stat").lstrip("# ").splitlines()
+            for row in csv.DictReader(lines):
+                # UP before the first check has ended is only HAProxy's hope.
+                checked = state != "UP" or row["check_status"].lstrip("* ").startswith("L7")
+                here = (row["pxname"], row["svname"]) == (backend, name)
+                if here and checked and row["status"].startswith(state):
                     return
             time.sleep(0.02)
         raise RuntimeError(f"{server} is not {state}:\n{self.runtime('show stat')}\n{self.log()}")
