@@ -130,7 +130,7 @@ static void read_json_tail(struct finding *f, struct json *j, const struct sight
 
 	if (s->tail.a.len == 0)
 		return;
-	switch (tail_read(j, &s->tail, max_depth)) {
+	switch (tail_read(j, &s->tail, top, max_depth)) {
 	case TAIL_BLANK:
 		return;
 	case TAIL_OPEN:
@@ -148,9 +148,9 @@ static void read_json_tail(struct finding *f, struct json *j, const struct sight
 	case TAIL_READ:
 		break;
 	}
-	if (top && (j->top || json_is_object(j, 0) != (top == '{'))) {
+	if (top && j->top) {
 		if (sure)
-			found_bad(f, "brackets that do not match", s->tail.at);
+			found_bad(f, "bytes after the end of the JSON", s->tail.at);
 		else
 			f->model = false;
 		return;
@@ -188,9 +188,10 @@ static void read_json(struct finding *f, const struct sight *s, unsigned max_dep
 		found_model(f, &j, &s->text);
 	if (s->all || s->length == LENGTH_CUT)
 		return;
-	/* closed, or no object: what follows cannot hold a model */
-	f->settled =
-	    f->result == FOUND_CLOSED || (s->length == LENGTH_WHOLE && j.top && j.top != '{');
+	/* Closed (a number at the end of the head is not), or no object: what follows cannot hold
+	 * a model. */
+	f->settled = (f->result == FOUND_CLOSED && j.state == JSON_AFTER) ||
+		     (s->length == LENGTH_WHOLE && j.top && j.top != '{');
 	if (f->settled) {
 		f->result = FOUND_CLOSED;
 		return;

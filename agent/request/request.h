@@ -28,17 +28,26 @@ struct request_limits {
 /*
  * What HAProxy sent; absent arguments have ptr NULL or are -1. The views must stay readable while
  * struct request is in use.
+ *
+ * body beats head and tail. Head and tail need body_len, which says where the tail stands; those
+ * that cover the body are read as one text, in place. model is used when nothing was read (no body,
+ * or a content type that carries no model), and instead of need_body or too_large unless
+ * limits.whole; else the bytes win. It is held to the rules for names.
+ *
+ * Read as JSON: application/json, text/json, +json, no content type; and text/plain and
+ * application/x-www-form-urlencoded whose first byte that is no blank is '{', because that is what
+ * curl -d and fetch() send when nobody says otherwise. Other forms and texts are no_model.
  */
 struct request_input {
 	struct view body;             /* the whole buffered body */
 	struct view head, tail;       /* or its first and its last bytes (they may overlap) */
 	struct view model;            /* or the name, found by HAProxy */
-	struct view content_type;     /* as the header stands; absent: guessed from the bytes */
+	struct view content_type;     /* as the header stands; absent or empty: JSON */
 	struct view content_encoding; /* as the header stands */
 	int64_t body_len;             /* bytes that HAProxy holds; -1: body.len */
 	int64_t body_size;            /* bytes advertised; -1, 0 or < body_len: not known */
 	int64_t content_length;       /* the header; -1: none */
-	uint32_t buffer_size;         /* HAProxy's tune.bufsize as announced at HELLO; 0: not known */
+	uint32_t buffer_size;         /* HAProxy's tune.bufsize, as HELLO tells; 0: not known */
 };
 
 /* rows: symbol, verdict on the wire, HTTP status */
@@ -54,14 +63,14 @@ enum request_status {
 struct request {
 	enum request_status status;
 	struct view model; /* unescaped; points into the input or into model_buf */
-	bool truncated;    /* HAProxy does not hold the whole body */
+	bool truncated;    /* HAProxy does not hold the whole body, as far as was seen */
 	bool multipart;
 	/* The bytes between the quotes (or of the multipart field), from the body's first byte;
 	 * -1 when the name did not come from the body. */
 	int64_t model_at;
 	int64_t model_len;
 	const char *why; /* REQUEST_BAD: a constant sentence for logs and `explain` */
-	int64_t at;      /* REQUEST_BAD: offset of the offending byte in the body */
+	int64_t at;      /* REQUEST_BAD: offset of the offending byte in the body; else -1 */
 	char model_buf[REQUEST_MODEL_MAX];
 };
 

@@ -161,7 +161,7 @@ static const char *resume_outside(const struct walk *w, enum json_state *state)
 	return p;
 }
 
-enum tail_result tail_read(struct json *j, const struct span *text, unsigned max_depth)
+enum tail_result tail_read(struct json *j, const struct span *text, char top, unsigned max_depth)
 {
 	struct walk w = {.start = text->a.ptr, .end = text->a.ptr + text->a.len};
 	const char *const end = w.end;
@@ -173,7 +173,7 @@ enum tail_result tail_read(struct json *j, const struct span *text, unsigned max
 		w.end--;
 	if (w.end == w.start)
 		return TAIL_BLANK;
-	if (w.end[-1] != '}' && w.end[-1] != ']')
+	if ((w.end[-1] != '}' || top == '[') && (w.end[-1] != ']' || top == '{'))
 		return TAIL_OPEN;
 	if (!walk_back(j, &w, &at)) {
 		j->at = text->at + (at - w.start);

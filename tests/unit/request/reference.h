@@ -255,7 +255,7 @@ static bool ref_value(struct ref *r, unsigned depth)
 }
 
 /* Is it one valid JSON text? The caller frees with ref_free(). */
-static bool ref_json(struct ref *r, const char *s, size_t n, unsigned max_depth)
+static inline bool ref_json(struct ref *r, const char *s, size_t n, unsigned max_depth)
 {
 	memset(r, 0, sizeof(*r));
 	r->s = (const unsigned char *)s;
@@ -269,14 +269,14 @@ static bool ref_json(struct ref *r, const char *s, size_t n, unsigned max_depth)
 	return r->i == n;
 }
 
-static void ref_free(struct ref *r)
+static inline void ref_free(struct ref *r)
 {
 	free(r->points);
 	r->points = NULL;
 }
 
 /* The characters as UTF-8 into @out (room for 4 each); false when they may not be a name. */
-static bool ref_name(const uint32_t *points, size_t n, char *out, size_t *len)
+static inline bool ref_name(const uint32_t *points, size_t n, char *out, size_t *len)
 {
 	size_t k = 0;
 
@@ -318,7 +318,7 @@ struct ref_answer {
 };
 
 /* The contract for a whole JSON body that is not empty. */
-static void ref_answer(struct ref_answer *a, const char *s, size_t n, unsigned max_depth)
+static inline void ref_answer(struct ref_answer *a, const char *s, size_t n, unsigned max_depth)
 {
 	struct ref r;
 	bool valid = ref_json(&r, s, n, max_depth);
