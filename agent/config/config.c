@@ -95,7 +95,8 @@ static void config_read_tree(struct config *c, struct mistakes *r, const struct 
 		config_read_root(&l, root, places);
 	whole = r->errors->n == 0;
 	if (!r->err && c->npools == 0 &&
-	    (!l.sections[OPTION_POOL] || l.sections[OPTION_POOL]->kind == TREE_MAP) &&
+	    (!l.sections[OPTION_POOL] || l.sections[OPTION_POOL]->kind == TREE_MAP ||
+	     l.sections[OPTION_POOL]->kind == TREE_NULL) &&
 	    root->kind == TREE_MAP)
 		mistakes_add(r, l.sections[OPTION_POOL] ? l.sections[OPTION_POOL]->line : 0,
 			     l.sections[OPTION_POOL] ? l.sections[OPTION_POOL]->col : 0,

@@ -3,7 +3,8 @@
  *
  * A file is read on after an error, so they come from several passes; each is put behind the ones
  * of its place or earlier. One node may be reached twice (a YAML alias), its error is kept once.
- * Their number is bounded: a file of another kind altogether must not fill the memory.
+ * Their number is bounded, the first ones stay: a file of another kind altogether must not fill the
+ * memory.
  */
 #include "config/mistakes.h"
 
@@ -15,6 +16,12 @@ void mistakes_init(struct mistakes *r, struct config_errors *errors)
 {
 	*errors = (struct config_errors){0};
 	*r = (struct mistakes){.errors = errors};
+}
+
+/* U+0080 to U+009F: to a terminal these are commands, U+0085 is a line break. */
+static bool mistakes_c1(struct view v, size_t i)
+{
+	return v.ptr[i] == '\xc2' && i + 1 < v.len && (unsigned char)v.ptr[i + 1] < 0xa0;
 }
 
 struct mistakes_quoted mistakes_quote(struct view v)
@@ -33,6 +40,9 @@ struct mistakes_quoted mistakes_quote(struct view v)
 		}
 		if (c < 0x20 || c == 0x7f)
 			len += (size_t)snprintf(q.text + len, left, "\\x%02x", c);
+		else if (mistakes_c1(v, i) && ++i)
+			len += (size_t)snprintf(q.text + len, left, "\\u%04x",
+						(unsigned char)v.ptr[i]);
 		else if (c == '"' || c == '\\')
 			len += (size_t)snprintf(q.text + len, left, "\\%c", c);
 		else
@@ -48,7 +58,7 @@ static bool mistakes_is_word(struct view key)
 	for (size_t i = 0; i < key.len; i++) {
 		unsigned char c = (unsigned char)key.ptr[i];
 
-		if (c <= 0x20 || c == 0x7f || c == '"' || c == ':')
+		if (c <= 0x20 || c == 0x7f || c == '"' || c == ':' || mistakes_c1(key, i))
 			return false;
 	}
 	return key.len > 0 && key.len <= 64;
@@ -109,10 +119,9 @@ static void mistakes_insert(struct mistakes *r, int line, int col, char *text)
 			return;
 		}
 	}
-	if (e->n >= MISTAKES_MAX) {
+	if (e->n == MISTAKES_MAX) { /* not behind the last: mistakes_add() saw to that */
 		r->hidden++;
-		free(text);
-		return;
+		free(e->items[--e->n].text);
 	}
 	if ((e->n & (e->n - 1)) == 0) {
 		struct config_error *items =
@@ -130,27 +139,53 @@ static void mistakes_insert(struct mistakes *r, int line, int col, char *text)
 	e->n++;
 }
 
+/* As many are kept as there may be, all of them in front of this place. */
+static bool mistakes_too_many(const struct config_errors *e, int line, int col)
+{
+	const struct config_error *last;
+
+	if (e->n < MISTAKES_MAX)
+		return false;
+	last = &e->items[e->n - 1];
+	return line > last->line || (line == last->line && col >= last->col);
+}
+
+/* vasprintf(), with the path in front. Not the C library's: that of glibc 2.36 writes past its
+ * buffer when memory is short. */
+__attribute__((format(printf, 2, 0))) static char *mistakes_format(const struct mistakes *r,
+								   const char *fmt, va_list args)
+{
+	size_t head = r->path_len ? r->path_len + 2 : 0;
+	va_list again;
+	char *text;
+	int n;
+
+	va_copy(again, args);
+	n = vsnprintf(NULL, 0, fmt, again);
+	va_end(again);
+	text = n < 0 ? NULL : malloc(head + (size_t)n + 1);
+	if (!text)
+		return NULL;
+	if (head)
+		snprintf(text, head + 1, "%s: ", r->path);
+	vsnprintf(text + head, (size_t)n + 1, fmt, args);
+	return text;
+}
+
 void mistakes_add(struct mistakes *r, int line, int col, const char *fmt, ...)
 {
-	char *what, *text = NULL;
 	va_list args;
-	int n;
+	char *text;
 
 	if (r->err)
 		return;
-	va_start(args, fmt);
-	n = vasprintf(&what, fmt, args);
-	va_end(args);
-	if (n < 0) {
-		r->err = -ENOMEM;
+	if (mistakes_too_many(r->errors, line, col)) {
+		r->hidden++;
 		return;
 	}
-	if (r->path_len == 0)
-		text = what;
-	else if (asprintf(&text, "%s: %s", r->path, what) < 0)
-		text = NULL;
-	if (text != what)
-		free(what);
+	va_start(args, fmt);
+	text = mistakes_format(r, fmt, args);
+	va_end(args);
 	if (text)
 		mistakes_insert(r, line, col, text);
 	else
@@ -159,18 +194,17 @@ void mistakes_add(struct mistakes *r, int line, int col, const char *fmt, ...)
 
 void mistakes_close(struct mistakes *r)
 {
-	const struct config_error *last;
-	char *text;
+	struct config_error *last;
+	char text[64];
 
 	if (r->err || r->hidden == 0)
 		return;
 	last = &r->errors->items[r->errors->n - 1];
-	if (asprintf(&text, "and %zu more errors", r->hidden) < 0) {
+	snprintf(text, sizeof(text), "and %zu more errors", r->hidden + 1);
+	free(last->text);
+	last->text = strdup(text);
+	if (!last->text)
 		r->err = -ENOMEM;
-		return;
-	}
-	free(r->errors->items[r->errors->n - 1].text);
-	r->errors->items[r->errors->n - 1] = (struct config_error){last->line, last->col, text};
 }
 
 void config_errors_deinit(struct config_errors *errors)

@@ -8,7 +8,7 @@
 #include "base/view.h"
 #include "config/config.h"
 
-#define MISTAKES_MAX 1000 /* kept; the rest is counted */
+#define MISTAKES_MAX 1000 /* the first by place are kept, the rest is counted */
 
 struct mistakes {
 	struct config_errors *errors;

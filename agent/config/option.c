@@ -167,7 +167,8 @@ static int option_number(const struct option *o, int64_t value, char *buf, size_
 	for (size_t i = 0;; i++) {
 		int64_t factor = o->type->kind == OPTION_TIME ? times[i].factor : sizes[i].factor;
 
-		if (i == 3 || (value >= factor && value % factor == 0))
+		if (i == 3 || (value >= factor && value % factor == 0) ||
+		    (!value && factor == 1000))
 			return snprintf(buf, size, "%lld%s", (long long)(value / factor),
 					o->type->kind == OPTION_TIME ? times[i].unit
 								     : sizes[i].unit);

@@ -267,7 +267,8 @@ void poolconf_read(struct config *c, struct mistakes *r, const struct tree_node 
 	struct reading g = {.c = c, .r = r};
 	size_t before = mistakes_enter(r, VIEW_LIT("pools"));
 
-	if (value_expect(r, pools, TREE_MAP, "a map of pools (NAME: {…})")) {
+	if (pools->kind != TREE_NULL &&
+	    value_expect(r, pools, TREE_MAP, "a map of pools (NAME: {…})")) {
 		c->pools = poolconf_array(r, pools->n, sizeof(*c->pools));
 		for (const struct tree_item *i = pools->first; i && !r->err; i = i->next) {
 			size_t inner = mistakes_enter(r, i->key->text);

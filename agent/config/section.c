@@ -23,18 +23,25 @@ static size_t section_keys(const struct section *s, const char *keys[SECTION_KEY
 	return n;
 }
 
+/* "under haproxy:, scrape: or dns:" */
 static bool section_elsewhere(struct view key, char *buf, size_t size)
 {
-	size_t len = 0;
+	enum option_section found[OPTION_SECTIONS];
+	size_t n = 0, len = 0;
 
 	for (enum option_section s = OPTION_HAPROXY; s <= OPTION_POOL; s++)
-		if (option_find(s, key) && len < size)
-			len += (size_t)snprintf(buf + len, size - len, "%s%s%s", len ? " or " : "",
-						option_section_name(s),
-						s == OPTION_POOL ? ".NAME" : "");
-	if (!len && option_find(OPTION_TOP, key))
-		len = (size_t)snprintf(buf, size, "the top level");
-	return len > 0;
+		if (option_find(s, key))
+			found[n++] = s;
+	for (size_t i = 0; i < n && len < size; i++)
+		len += (size_t)snprintf(buf + len, size - len, "%s%s%s:",
+					i == 0       ? "under "
+					: i + 1 == n ? " or "
+						     : ", ",
+					option_section_name(found[i]),
+					found[i] == OPTION_POOL ? ".NAME" : "");
+	if (n == 0 && option_find(OPTION_TOP, key))
+		n = (size_t)snprintf(buf, size, "at the top level");
+	return n > 0;
 }
 
 static void section_unknown(const struct section *s, struct mistakes *r,
@@ -50,7 +57,7 @@ static void section_unknown(const struct section *s, struct mistakes *r,
 		mistakes_add(r, key->line, key->col, "%s is unknown: did you mean \"%s\"?",
 			     quoted.text, nearest);
 	} else if (section_elsewhere(key->text, text, sizeof(text))) {
-		mistakes_add(r, key->line, key->col, "%s is unknown here: it stands under %s",
+		mistakes_add(r, key->line, key->col, "%s is unknown here: it stands %s",
 			     quoted.text, text);
 	} else {
 		for (size_t i = 0; i < n && len < sizeof(text); i++)

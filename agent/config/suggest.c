@@ -1,7 +1,7 @@
 /*
  * Optimal string alignment distance, three rows at a time. A word is near when at most a third of
  * the longer one's letters differ, and one letter always may; `_` and `-` count as the same, since
- * both are habits.
+ * both are habits. So is a word that was cut short, three letters or more of it.
  */
 #include "config/suggest.h"
 
@@ -61,8 +61,12 @@ const char *suggest_nearest(struct view word, const char *const *words, size_t n
 		size_t longer = word.len > known.len ? word.len : known.len;
 		size_t distance = suggest_distance(word, known);
 
-		if (distance < least && distance < longer &&
-		    (distance <= 1 || distance <= longer / 3)) {
+		if (word.len >= 3 && word.len < known.len &&
+		    view_caseeq(word, (struct view){known.ptr, word.len}))
+			distance = distance > 2 ? 2 : distance;
+		else if (distance > 1 && distance > longer / 3)
+			continue;
+		if (distance < least && distance < longer) {
 			least = distance;
 			nearest = words[i];
 		}

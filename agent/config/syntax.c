@@ -174,7 +174,9 @@ bool syntax_listener(struct view text, struct syntax_why *why)
 	if (syntax_starts(&text, "abns@"))
 		return (text.len > 0 && text.len <= SYNTAX_UNIX_MAX) ||
 		       syntax_no(why, "has no name of 1 to %d bytes behind abns@", SYNTAX_UNIX_MAX);
-	if (text.len && (text.ptr[0] == ':' || text.ptr[0] == '*'))
+	if (syntax_starts(&text, "*:"))
+		return syntax_port(text, 0, &number, why);
+	if (text.len && text.ptr[0] == ':' && !memchr(text.ptr + 1, ':', text.len - 1))
 		return syntax_no(why, "has no address: write 0.0.0.0:PORT or [::]:PORT to listen "
 				      "on all of them");
 	if (!syntax_split(text, &host, &port, why) || !syntax_port(port, 0, &number, why))
@@ -270,7 +272,7 @@ bool syntax_dns(struct view text, struct view *host, uint16_t ports[SYNTAX_PORTS
 	for (bool more = true; more;) {
 		const char *comma = rest.len ? memchr(rest.ptr, ',', rest.len) : NULL;
 		struct view one = {rest.ptr, comma ? (size_t)(comma - rest.ptr) : rest.len};
-		uint16_t port;
+		uint16_t port = 0;
 
 		if (!syntax_port(one, 1, &port, why))
 			return syntax_no(why, "has no ports from 1 to 65535 behind the colon: "

@@ -369,8 +369,8 @@ bool value_expect(struct mistakes *r, const struct tree_node *node, enum tree_ki
 	if (node->kind == kind)
 		return true;
 	if (node->kind == TREE_NULL)
-		mistakes_add(r, node->line, node->col,
-			     "has no value: write %s, or leave the key out", what);
+		mistakes_add(r, node->line, node->col, "has no value: write %s, or leave it out",
+			     what);
 	else if (node->kind != TREE_BROKEN)
 		mistakes_add(r, node->line, node->col, "%s stands where %s belongs",
 			     tree_kind_name(node->kind), what);
