@@ -40,7 +40,8 @@ struct tree {
 	struct chunk *chunks;
 	struct anchor *anchors;
 	size_t nanchors, nodes;
-	bool stop; /* the grammar is lost or a bound reached; or r->err */
+	bool stop;               /* the grammar is lost or a bound reached; or r->err */
+	int last_line, last_col; /* where the text ends */
 	struct view text;
 	struct mistakes *r;
 	yaml_parser_t parser;
@@ -79,6 +80,15 @@ static int tree_col(yaml_mark_t mark)
 	return (int)mark.column + 1;
 }
 
+/* At the end of a text without a last line break libyaml is one line further than the text. */
+static void tree_clamp(const struct tree *t, int *line, int *col)
+{
+	if (*line > t->last_line) {
+		*line = t->last_line;
+		*col = t->last_col;
+	}
+}
+
 /* Is there a tab in what indents the line, up to the column? Both from 0. */
 static bool tree_tab_before(struct view text, size_t line, size_t column)
 {
@@ -98,20 +108,22 @@ static bool tree_tab_before(struct view text, size_t line, size_t column)
 static void tree_grammar(struct tree *t)
 {
 	const yaml_parser_t *p = &t->parser;
+	int line = tree_line(p->problem_mark), col = tree_col(p->problem_mark);
+	int from = tree_line(p->context_mark), from_col = 0;
 
 	t->stop = true;
+	tree_clamp(t, &line, &col);
+	tree_clamp(t, &from, &from_col);
 	if (p->error == YAML_MEMORY_ERROR || !p->problem)
 		t->r->err = -ENOMEM;
 	else if (tree_tab_before(t->text, p->problem_mark.line, p->problem_mark.column))
-		mistakes_add(t->r, tree_line(p->problem_mark), tree_col(p->problem_mark),
+		mistakes_add(t->r, line, col,
 			     "a tab stands where YAML wants spaces: indent with spaces");
 	else if (p->context)
-		mistakes_add(t->r, tree_line(p->problem_mark), tree_col(p->problem_mark),
-			     "no YAML: %s from line %d on: %s", p->context,
-			     tree_line(p->context_mark), p->problem);
+		mistakes_add(t->r, line, col, "no YAML: %s from line %d on: %s", p->context, from,
+			     p->problem);
 	else
-		mistakes_add(t->r, tree_line(p->problem_mark), tree_col(p->problem_mark),
-			     "no YAML: %s", p->problem);
+		mistakes_add(t->r, line, col, "no YAML: %s", p->problem);
 }
 
 static bool tree_next(struct tree *t, yaml_event_t *ev)
@@ -439,35 +451,48 @@ static size_t tree_char(const unsigned char *p, size_t len)
 	return n;
 }
 
-/* libyaml tells these by offset in a text of its own; here they get their place. */
-static bool tree_is_text(struct view text, struct mistakes *r)
+/* Does the character of @n bytes at @p end a line, to libyaml? Of CR LF the second does. */
+static bool tree_is_break(const unsigned char *p, size_t n, size_t len)
 {
-	const unsigned char *p = (const unsigned char *)text.ptr;
+	if (n == 1)
+		return *p == '\n' || (*p == '\r' && (len == 1 || p[1] != '\n'));
+	if (n == 2)
+		return p[0] == 0xc2 && p[1] == 0x85;
+	return n == 3 && p[0] == 0xe2 && p[1] == 0x80 && (p[2] == 0xa8 || p[2] == 0xa9);
+}
+
+/* libyaml tells these by offset in a text of its own; here they get their place. */
+static bool tree_is_text(struct tree *t)
+{
+	const unsigned char *p = (const unsigned char *)t->text.ptr;
+	size_t len = t->text.len;
 	int line = 1, col = 1;
 
-	if (text.len >= 2 && ((p[0] == 0xff && p[1] == 0xfe) || (p[0] == 0xfe && p[1] == 0xff))) {
-		mistakes_add(r, 1, 1, "this is UTF-16: save the file as UTF-8");
+	if (len >= 2 && ((p[0] == 0xff && p[1] == 0xfe) || (p[0] == 0xfe && p[1] == 0xff))) {
+		mistakes_add(t->r, 1, 1, "this is UTF-16: save the file as UTF-8");
 		return false;
 	}
-	for (size_t i = 0, n; i < text.len; i += n) {
-		n = tree_char(p + i, text.len - i);
+	for (size_t i = 0, n; i < len; i += n) {
+		n = tree_char(p + i, len - i);
 		if (n == 0 && p[i] < 0x80) {
-			mistakes_add(r, line, col,
+			mistakes_add(t->r, line, col,
 				     "the control character 0x%02x: a configuration is text", p[i]);
 			return false;
 		}
 		if (n == 0) {
-			mistakes_add(r, line, col,
+			mistakes_add(t->r, line, col,
 				     "the byte 0x%02x is no UTF-8 text: save the file as UTF-8",
 				     p[i]);
 			return false;
 		}
 		col++;
-		if (p[i] == '\n' || (p[i] == '\r' && (i + 1 == text.len || p[i + 1] != '\n'))) {
+		if (tree_is_break(p + i, n, len - i)) {
 			line++;
 			col = 1;
 		}
 	}
+	t->last_line = line;
+	t->last_col = col;
 	return true;
 }
 
@@ -483,7 +508,7 @@ int tree_parse(struct view text, struct mistakes *r, struct tree **ret, struct t
 		text = (struct view){text.ptr + 3, text.len - 3};
 	t->text = text;
 	t->r = r;
-	if (!tree_is_text(text, r))
+	if (!tree_is_text(t))
 		return r->err;
 	if (!yaml_parser_initialize(&t->parser))
 		return -ENOMEM;

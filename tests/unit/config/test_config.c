@@ -66,6 +66,8 @@ static size_t unescape(char *text)
 		if (p[0] == '\\' && p[1] == 'x' && sscanf(p + 2, "%2x", &byte) == 1) {
 			*to++ = (char)byte;
 			p += 4;
+		} else if (strcmp(p, "\\0\n") == 0) {
+			break;
 		} else if (p[0] == '\\' && p[1] == 'r') {
 			*to++ = '\r';
 			p += 2;
