@@ -23,16 +23,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "net/dns.h"
-#include "net/http.h"
 #include "serve/admin.h"
 #include "serve/page.h"
-#include "serve/watch.h"
 
-#define TICK_MS 1000
-/* Outgoing requests at a time: scrapes of a second are spread over it. */
-#define HTTP_CONNECTIONS 256
-#define BEAT_MISSED_NS   (5 * CLOCK_NS_PER_S)
+#define TICK_MS        1000
+#define BEAT_MISSED_NS (5 * CLOCK_NS_PER_S)
 
 static void tell_systemd(const char *state)
 {
@@ -102,20 +97,15 @@ static int make_tables(struct control *c)
 	return publish_conf(c);
 }
 
-static int make_net(struct control *c)
+static int make_watch(struct control *c)
 {
-	const struct config *conf = c->conf;
-	int r;
+	const struct watch_env env = {.base = c->base, .endpoints = c->endpoints};
 
-	c->http = http_client_new(c->base, HTTP_CONNECTIONS);
-	if (!c->http)
+	c->watch = watch_new(&env, c->conf);
+	if (!c->watch)
 		return -ENOMEM;
-	r = dns_new(c->base, (const char *const *)conf->dns.servers.items, conf->dns.servers.n,
-		    conf->dns.timeout_ms, &c->dns);
-	if (r == -EINVAL)
-		log_event(LOG_LEVEL_ERROR, "dns_failed", "option", "dns.servers", "remedy",
-			  "name servers are written IP:PORT", NULL);
-	return r;
+	c->discover = watch_discover(c->watch);
+	return 0;
 }
 
 static int make_workers(struct control *c)
@@ -192,6 +182,15 @@ static void on_drained(evutil_socket_t fd, short what, void *arg)
 	stop(arg);
 }
 
+static uint64_t checks_answered(const struct control *c)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < c->nworkers; i++)
+		n += stat_get(&c->workers[i].stats->health_checks);
+	return n;
+}
+
 static void on_terminate(evutil_socket_t sig, short what, void *arg)
 {
 	struct control *c = arg;
@@ -212,7 +211,7 @@ static void on_terminate(evutil_socket_t sig, short what, void *arg)
 	log_int(&l, "for_ms", c->conf->drain_ms);
 	log_int(&l, "connections", atomic_load(&c->shared.connections));
 	log_end(&l);
-	if (atomic_load(&c->shared.connections) == 0 && watch_checks(c) == 0)
+	if (atomic_load(&c->shared.connections) == 0 && checks_answered(c) == 0)
 		stop(c);
 	else
 		event_add(c->drained, &wait);
@@ -258,7 +257,7 @@ static void reload(struct control *c)
 	if (publish_conf(c) < 0)
 		log_event(LOG_LEVEL_ERROR, "reload_partial", "why", "out of memory", NULL);
 	log_init((enum log_target) new->log.target, (enum log_level) new->log.level);
-	if (discover_reload(c->discover, new) < 0)
+	if (watch_reload(c->watch, new) < 0)
 		log_event(LOG_LEVEL_ERROR, "reload_partial", "why", "out of memory", NULL);
 	listener_reload(c->listener, new);
 	config_free(old);
@@ -317,7 +316,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	feedback_tick(c->feedback, clock_mono_ns(), c->conf->timeouts.ticket_ms * CLOCK_NS_PER_MS);
-	watch_tick(c);
+	watch_tick(c->watch);
 	listen_to_beats(c);
 }
 
@@ -353,9 +352,7 @@ static int build(struct control *c)
 	if (r == 0)
 		r = make_tables(c);
 	if (r == 0)
-		r = make_net(c);
-	if (r == 0)
-		r = watch_new(c);
+		r = make_watch(c);
 	if (r == 0)
 		r = make_workers(c);
 	if (r == 0)
@@ -424,9 +421,7 @@ struct control *control_free(struct control *c)
 	free(c->beat_ns);
 	c->admin = admin_free(c->admin);
 	c->feedback = feedback_free(c->feedback);
-	watch_free(c);
-	c->dns = dns_free(c->dns);
-	c->http = http_client_free(c->http);
+	c->watch = watch_free(c->watch);
 	free_events(c);
 	if (c->base)
 		event_base_free(c->base);

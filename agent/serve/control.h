@@ -8,27 +8,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "config/config.h"
-#include "discover/discover.h"
 #include "serve/feedback.h"
 #include "serve/listener.h"
+#include "serve/watch.h"
 #include "serve/worker.h"
 
 struct admin;
-struct dns;
 struct event;
 struct event_base;
-struct http_client;
-struct scraper;
 
 struct control {
 	struct event_base *base;
 	struct config *conf;
 	struct endpoints *endpoints;
 	struct tickets *tickets;
-	struct http_client *http;
-	struct dns *dns;
-	struct scraper *scraper;
-	struct discover *discover;
+	struct watch *watch;
+	struct discover *discover; /* the watch's */
 	struct feedback *feedback;
 	struct listener *listener;
 	struct admin *admin;

@@ -28,6 +28,18 @@ const char *verdict_meaning(enum verdict v)
 	return rows[v].meaning;
 }
 
+struct decide_conf decide_conf_of(const struct config *conf)
+{
+	return (struct decide_conf){
+	    .limits = {.max_depth = conf->limits.depth,
+		       .cut_margin = (unsigned)conf->limits.cut_margin,
+		       .whole = conf->body == CONFIG_BODY_WHOLE},
+	    .no_model_default = conf->no_model == CONFIG_NO_MODEL_DEFAULT,
+	    .no_model_reject = conf->no_model == CONFIG_NO_MODEL_REJECT,
+	    .unknown_default = conf->unknown_model == CONFIG_UNKNOWN_DEFAULT,
+	};
+}
+
 static void conclude(struct decision *d, enum verdict v)
 {
 	d->verdict = v;

@@ -8,6 +8,7 @@
 #define SERVE_DECIDE_H
 
 #include <stdatomic.h>
+#include "config/config.h"
 #include "discover/snapshot.h"
 #include "pick/pick.h"
 #include "request/request.h"
@@ -30,6 +31,8 @@ struct decide_conf {
 	bool no_model_reject;  /* or is answered 404 */
 	bool unknown_default;  /* an unknown model goes to the default pool */
 };
+
+struct decide_conf decide_conf_of(const struct config *conf);
 
 struct decide_env {
 	const struct decide_conf *conf;

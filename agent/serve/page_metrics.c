@@ -188,6 +188,26 @@ static void write_ended(FILE *out, enum metric m, const struct pool *p,
 			    "result", rows[i].result, NULL);
 }
 
+static void write_scrapes(FILE *out, enum metric m, const struct pool *p,
+			  const struct pool_endpoint *e, const struct endpoint_view *v,
+			  const struct control *c)
+{
+	const struct scrape_status *s = scraper_status(watch_scraper(c->watch), e->slot);
+
+	(void)v;
+	if (!s)
+		return;
+	if (m == METRIC_EP_SCRAPES) {
+		prom_sample(out, m, (double)s->scrapes, "pool", p->name, "endpoint", e->name, NULL);
+		return;
+	}
+	for (int o = SCRAPE_CONNECT; o < SCRAPE_OUTCOMES; o++)
+		if (s->outcomes[o] > 0)
+			prom_sample(out, m, (double)s->outcomes[o], "pool", p->name, "endpoint",
+				    e->name, "kind", scrape_outcome_name((enum scrape_outcome)o),
+				    NULL);
+}
+
 static void write_endpoints(FILE *out, const struct control *c)
 {
 	static const struct {
@@ -200,6 +220,7 @@ static void write_endpoints(FILE *out, const struct control *c)
 	    {METRIC_EP_WAITING, write_scraped}, {METRIC_EP_RUNNING, write_scraped},
 	    {METRIC_EP_KV, write_scraped},      {METRIC_EP_RATE, write_value},
 	    {METRIC_EP_ENDED, write_ended},     {METRIC_EP_SCRAPE_AGE, write_scraped},
+	    {METRIC_EP_SCRAPES, write_scrapes}, {METRIC_EP_SCRAPE_FAILURES, write_scrapes},
 	};
 	const struct snapshot *s = discover_snapshot(c->discover);
 

@@ -9,7 +9,6 @@
 
 #include "base/clock.h"
 #include "serve/control.h"
-#include "serve/watch.h"
 
 static double age_s(uint64_t then_ns)
 {
@@ -64,6 +63,23 @@ static void add_models(cJSON *o, const struct control *c, uint32_t slot)
 	}
 }
 
+static void add_scrape(cJSON *o, const struct control *c, uint32_t slot)
+{
+	const struct scrape_status *s = scraper_status(watch_scraper(c->watch), slot);
+
+	if (!s)
+		return;
+	cJSON_AddStringToObject(o, "engine", engine_name(s->engine));
+	if (s->url)
+		cJSON_AddStringToObject(o, "metrics", s->url);
+	cJSON_AddNumberToObject(o, "scrapes", (double)s->scrapes);
+	cJSON_AddNumberToObject(o, "scrapes_failing", s->failing);
+	if (s->asked)
+		cJSON_AddStringToObject(o, "last_scrape", scrape_outcome_name(s->last));
+	if (s->error[0])
+		cJSON_AddStringToObject(o, "scrape_error", s->error);
+}
+
 static cJSON *endpoint_object(const struct control *c, const struct pool_endpoint *e)
 {
 	cJSON *o = cJSON_CreateObject(), *flags;
@@ -98,7 +114,7 @@ static cJSON *endpoint_object(const struct control *c, const struct pool_endpoin
 			cJSON_AddNumberToObject(o, "kv_usage", v.kv_usage);
 		cJSON_AddNumberToObject(o, "scrape_age_s", age_s(v.observed_ns));
 	}
-	watch_describe(c, e->slot, o);
+	add_scrape(o, c, e->slot);
 	add_models(o, c, e->slot);
 	return o;
 }

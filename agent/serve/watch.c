@@ -1,52 +1,173 @@
+/*
+ * The wiring of discover/ and observe/, which may not know of each other.
+ *
+ * A place with a URL becomes a target; its token is read here, again each second by its file's
+ * times, so that a rotated secret reaches the scraper without a reload.
+ */
 #include "serve/watch.h"
 
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
-#include "serve/control.h"
+#include "base/log.h"
+#include "discover/token.h"
+#include "net/dns.h"
+#include "net/http.h"
 
-static void on_added(const struct place *p, void *arg)
+/* Inquiries of /v1/models at a time. */
+#define HTTP_CONNECTIONS 64
+
+struct watch {
+	struct endpoints *endpoints;
+	const struct config *conf;
+	struct tokens *tokens;
+	struct dns *dns;
+	struct http_client *http;
+	struct scraper *scraper;
+	struct discover *discover;
+};
+
+static const char *text_or_null(const char *s)
 {
-	(void)p;
-	(void)arg;
+	return s && *s ? s : NULL;
 }
 
-int watch_new(struct control *c)
+static void follow(struct watch *w, const struct place *p)
 {
-	const struct discover_env env = {
-	    .base = c->base,
-	    .endpoints = c->endpoints,
-	    .http = c->http,
-	    .dns = c->dns,
-	    .places = {.added = on_added, .arg = c},
-	    .arg = c,
+	const struct config_scrape *s = p->scrape;
+	const char *error = NULL;
+	struct scrape_target target = {
+	    .name = p->name,
+	    .url = p->url,
+	    .metrics = text_or_null(p->metrics),
+	    .metrics_path = text_or_null(s->metrics_path),
+	    .connect_to = p->connect_to,
+	    .ca_file = text_or_null(s->tls_ca_file),
+	    .tls_verify = s->tls_verify,
+	    .engine = s->engine,
+	    .interval_ms = s->interval_ms,
+	    .timeout_ms = s->timeout_ms,
+	    .stale_ms = s->stale_ms,
+	    .failures = s->failures,
+	    .max_page = w->conf->limits.metrics_page,
 	};
 
-	c->discover = discover_new(&env, c->conf);
-	return c->discover ? 0 : -ENOMEM;
+	if (!p->url) {
+		scraper_remove(w->scraper, p->slot);
+		return;
+	}
+	if (s->api_key_file)
+		target.bearer = token_get(w->tokens, s->api_key_file, &error);
+	if (scraper_set(w->scraper, p->slot, &target) < 0)
+		log_event(LOG_LEVEL_ERROR, "scrape_not_begun", "endpoint", p->name, "why",
+			  "out of memory", NULL);
 }
 
-void watch_free(struct control *c)
+static void on_place(const struct place *p, void *arg)
 {
-	c->discover = discover_free(c->discover);
+	follow(arg, p);
 }
 
-void watch_tick(struct control *c)
+static void on_removed(const struct place *p, void *arg)
 {
-	(void)c;
+	scraper_remove(((struct watch *)arg)->scraper, p->slot);
 }
 
-void watch_describe(const struct control *c, uint32_t slot, struct cJSON *o)
+static void on_scrape_changed(uint32_t slot, bool alive, void *arg)
 {
-	(void)c;
-	(void)slot;
-	(void)o;
+	struct watch *w = arg;
+
+	if (alive)
+		discover_endpoint_back(w->discover, slot);
+	else
+		discover_endpoint_dead(w->discover, slot);
 }
 
-uint64_t watch_checks(const struct control *c)
+static int start(struct watch *w, const struct watch_env *env)
 {
-	uint64_t n = 0;
+	const struct config *conf = w->conf;
+	struct discover_env discover = {
+	    .base = env->base,
+	    .endpoints = env->endpoints,
+	    .places = {.added = on_place, .changed = on_place, .removed = on_removed, .arg = w},
+	    .read_only = env->read_only,
+	};
+	int r = dns_new(env->base, (const char *const *)conf->dns.servers.items,
+			conf->dns.servers.n, conf->dns.timeout_ms, &w->dns);
 
-	for (unsigned i = 0; i < c->nworkers; i++)
-		n += stat_get(&c->workers[i].stats->health_checks);
-	return n;
+	if (r == -EINVAL)
+		log_event(LOG_LEVEL_ERROR, "dns_failed", "option", "dns.servers", "remedy",
+			  "write name servers as IP:PORT", NULL);
+	if (r < 0)
+		return r;
+	w->tokens = tokens_new();
+	w->http = http_client_new(env->base, HTTP_CONNECTIONS);
+	w->scraper = scraper_new(env->base, env->endpoints, on_scrape_changed, w);
+	if (!w->tokens || !w->http || !w->scraper)
+		return -ENOMEM;
+	discover.http = w->http;
+	discover.dns = w->dns;
+	w->discover = discover_new(&discover, conf);
+	return w->discover ? 0 : -ENOMEM;
+}
+
+struct watch *watch_new(const struct watch_env *env, const struct config *conf)
+{
+	struct watch *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return NULL;
+	w->endpoints = env->endpoints;
+	w->conf = conf;
+	return start(w, env) < 0 ? watch_free(w) : w;
+}
+
+struct watch *watch_free(struct watch *w)
+{
+	if (w) {
+		w->discover = discover_free(w->discover);
+		w->scraper = scraper_free(w->scraper);
+		w->http = http_client_free(w->http);
+		w->dns = dns_free(w->dns);
+		tokens_free(w->tokens);
+		free(w);
+	}
+	return NULL;
+}
+
+static void follow_all(struct watch *w, bool tokens_only)
+{
+	for (uint32_t slot = 0; slot < endpoints_max(w->endpoints); slot++) {
+		const struct place *p = discover_place(w->discover, slot);
+
+		if (p && (!tokens_only || p->scrape->api_key_file))
+			follow(w, p);
+	}
+}
+
+int watch_reload(struct watch *w, const struct config *conf)
+{
+	int r;
+
+	w->conf = conf;
+	r = discover_reload(w->discover, conf);
+	/* Limits of pages are no part of a place: it is not told that they changed. */
+	follow_all(w, false);
+	return r;
+}
+
+void watch_tick(struct watch *w)
+{
+	follow_all(w, true);
+}
+
+struct discover *watch_discover(const struct watch *w)
+{
+	return w->discover;
+}
+
+struct scraper *watch_scraper(const struct watch *w)
+{
+	return w->scraper;
 }

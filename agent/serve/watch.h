@@ -1,23 +1,32 @@
 /*
  * Discovery and scraping, wired to each other: what appears is scraped, what comes back is asked
- * for its models again. Control thread.
+ * for its models again. The service and `explain` share it. Control thread.
  */
 #ifndef SERVE_WATCH_H
 #define SERVE_WATCH_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include "discover/discover.h"
+#include "observe/scrape.h"
 
-struct cJSON;
-struct control;
+struct watch;
 
-/* Makes c->discover and c->scraper; they begin at once. */
-int watch_new(struct control *c) __attribute__((warn_unused_result));
-void watch_free(struct control *c);
-/* Every second: tokens that changed, scrapes that grew old. */
-void watch_tick(struct control *c);
-/* Adds what the scraper knows of the endpoint to the object. */
-void watch_describe(const struct control *c, uint32_t slot, struct cJSON *o);
-/* Health checks answered so far, by all workers. */
-uint64_t watch_checks(const struct control *c);
+struct watch_env {
+	struct event_base *base;
+	struct endpoints *endpoints;
+	bool read_only; /* HAProxy is only looked at (explain) */
+};
+
+/* Begins at once; @conf is borrowed until watch_reload() or watch_free(). NULL: out of memory, or
+ * a line was logged that says why. */
+struct watch *watch_new(const struct watch_env *env, const struct config *conf);
+struct watch *watch_free(struct watch *w);
+int watch_reload(struct watch *w, const struct config *conf) __attribute__((warn_unused_result));
+/* Every second: tokens that changed on disk. */
+void watch_tick(struct watch *w);
+
+struct discover *watch_discover(const struct watch *w);
+struct scraper *watch_scraper(const struct watch *w);
 
 #endif
