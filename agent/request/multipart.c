@@ -19,6 +19,7 @@ struct reader {
 	const struct span *text;
 	int64_t end;
 	struct view needle; /* CRLF -- boundary */
+	bool ends;
 };
 
 /* Offset of @needle at or after @from, or -1. */
@@ -77,7 +78,7 @@ static enum delimiter delimiter_kind(const struct reader *r, int64_t at, int64_t
 		return close ? DELIMITER_CLOSE : DELIMITER_PART;
 	*next = r->end;
 	if (at == r->end || (r->end - at == 1 && span_byte(r->text, at) == '\r'))
-		return close ? DELIMITER_CLOSE : DELIMITER_CUT;
+		return close && r->ends ? DELIMITER_CLOSE : DELIMITER_CUT;
 	return DELIMITER_NONE;
 }
 
@@ -189,10 +190,10 @@ static int read_headers(struct multipart *m, struct part *part, const struct rea
 }
 
 enum multipart_result multipart_read(struct multipart *m, const struct span *text,
-				     struct view boundary)
+				     struct view boundary, bool ends)
 {
 	char buf[NEEDLE_MAX] = "\r\n--";
-	struct reader r = {text, span_end(text), {buf, 4 + boundary.len}};
+	struct reader r = {text, span_end(text), {buf, 4 + boundary.len}, ends};
 	enum delimiter kind = DELIMITER_NONE;
 	int64_t at = text->at, next = 0;
 

@@ -32,8 +32,11 @@ struct multipart {
 bool multipart_boundary(struct view content_type, char buf[MULTIPART_BOUNDARY_MAX],
 			struct view *ret);
 
-/* Reads all of @text, which begins at the body's first byte (text->at == 0) or anywhere later. */
+/*
+ * Reads all of @text, which begins at the body's first byte (text->at == 0) or anywhere later.
+ * @ends: the body ends where @text does, so a closing delimiter there needs no CRLF.
+ */
 enum multipart_result multipart_read(struct multipart *m, const struct span *text,
-				     struct view boundary);
+				     struct view boundary, bool ends);
 
 #endif

@@ -211,6 +211,7 @@ static void found_field(struct finding *f, const struct multipart *m, const stru
 
 static void read_multipart(struct finding *f, const struct sight *s, struct view content_type)
 {
+	const bool cut = s->length == LENGTH_CUT;
 	char buf[MULTIPART_BOUNDARY_MAX];
 	struct view boundary;
 	struct multipart m;
@@ -220,7 +221,7 @@ static void read_multipart(struct finding *f, const struct sight *s, struct view
 		found_bad(f, "multipart without one usable boundary", 0);
 		return;
 	}
-	result = multipart_read(&m, &s->text, boundary);
+	result = multipart_read(&m, &s->text, boundary, s->all && !cut);
 	f->result = result == MULTIPART_CLOSED ? FOUND_CLOSED : FOUND_OPEN;
 	if (result == MULTIPART_BAD)
 		found_bad(f, m.why, m.at);
@@ -236,7 +237,7 @@ static void read_multipart(struct finding *f, const struct sight *s, struct view
 		f->result = FOUND_UNSURE;
 	if (s->tail.a.len == 0)
 		return;
-	result = multipart_read(&m, &s->tail, boundary);
+	result = multipart_read(&m, &s->tail, boundary, !cut);
 	if (result == MULTIPART_BAD)
 		found_bad(f, m.why, m.at);
 	else if (m.model && f->model)

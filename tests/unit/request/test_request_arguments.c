@@ -294,6 +294,27 @@ static void number_at_the_end_of_the_head(void **state)
 	ASSERT_STATUS("no_model", in, &slices);
 }
 
+/* The closing delimiter may have its CRLF left out only where the body ends. */
+static void boundary_at_the_end_of_the_head(void **state)
+{
+	struct request_input in = nothing;
+
+	(void)state;
+	in.content_type = VIEW_LIT("multipart/form-data; boundary=b");
+	in.head = VIEW_LIT("x\r\n--b--");
+	in.tail =
+	    VIEW_LIT("\r\n--b\r\nContent-Disposition: form-data; name=model\r\n\r\na\r\n--b--");
+	in.body_len = in.content_length = 1000;
+	assert_model(in, &slices, "a", 1000 - 8);
+	in.head = VIEW_LIT("x\r\n--b--\r\n");
+	ASSERT_STATUS("no_model", in, &slices);
+	in.body = VIEW_LIT("x\r\n--b--");
+	in.body_len = -1;
+	ASSERT_STATUS("too_large", in, &slices);
+	in.content_length = (int64_t)in.body.len;
+	ASSERT_STATUS("no_model", in, &slices);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -307,6 +328,7 @@ int main(void)
 	    cmocka_unit_test(wrong_in_the_slices),
 	    cmocka_unit_test(inner_brace_at_the_cut),
 	    cmocka_unit_test(number_at_the_end_of_the_head),
+	    cmocka_unit_test(boundary_at_the_end_of_the_head),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
