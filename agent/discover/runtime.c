@@ -346,7 +346,7 @@ bool runtime_pairs_next(struct view *text, struct runtime_pair *ret)
 		if (!begins(line, "0x") || !take_field(&line, ' ', &pointer) ||
 		    !take_field(&line, ' ', &ret->key))
 			continue;
-		ret->value = line.ptr ? line : (struct view){"", 0};
+		ret->value = line.ptr ? line : (struct view){ret->key.ptr + ret->key.len, 0};
 		return true;
 	}
 	return false;
