@@ -9,8 +9,6 @@
  */
 #include "spop/client.h"
 
-#include "frame.h"
-
 static void set_state(struct spop_client *c, enum spop_client_state state)
 {
 	c->state = (uint8_t)state;

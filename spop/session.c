@@ -13,8 +13,6 @@
  */
 #include "spop/session.h"
 
-#include "frame.h"
-
 #define COMMON_CAPABILITIES SPOP_CAP_PIPELINING
 
 static void set_state(struct spop_session *s, enum spop_session_state state)

@@ -22,7 +22,7 @@ enum spop_frame_type {
 #define SPOP_FRAME_MIN      7          /* least FRAME-LENGTH: type, flags, two 1-byte varints */
 #define SPOP_FRAME_HEAD_MAX 29         /* most bytes before a payload, prefix included */
 #define SPOP_MAX_FRAME_MIN  256        /* least max-frame-size a peer may announce (§3.2) */
-#define SPOP_MAX_FRAME_MAX  0x7fffffff /* most that this library takes or announces */
+#define SPOP_MAX_FRAME_MAX  0x7ffffffb /* most this library takes; with prefix 2^31 - 1 */
 
 struct spop_frame {
 	uint8_t type;   /* enum spop_frame_type, or any other byte: unknown types are decoded too */

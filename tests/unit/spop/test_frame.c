@@ -133,9 +133,9 @@ static void takes_no_more_than_the_library_may(void **state)
 	struct spop_frame f;
 
 	(void)state;
-	assert_int_equal(spop_frame_decode("\x7f\xff\xff\xff", 4, UINT32_MAX, &f, &fault), 0);
+	assert_int_equal(spop_frame_decode("\x7f\xff\xff\xfb", 4, UINT32_MAX, &f, &fault), 0);
 	assert_true(f.total == (size_t)SPOP_MAX_FRAME_MAX + 4);
-	assert_int_equal(spop_frame_decode("\x80\x00\x00\x00", 4, UINT32_MAX, &f, &fault),
+	assert_int_equal(spop_frame_decode("\x7f\xff\xff\xfc", 4, UINT32_MAX, &f, &fault),
 			 -SPOP_ERR_TOO_BIG);
 	assert_int_equal(spop_frame_decode(NULL, 0, 256, &f, &fault), 0);
 }

@@ -249,6 +249,46 @@ static void points_at_the_fault(void **state)
 	free(bytes);
 }
 
+/* For a caller that decodes frames itself: the same judgement, offsets from the payload. */
+static void judges_decoded_frames(void **state)
+{
+	size_t len;
+	uint8_t *hello = harness_hex(GOLDEN_HELLO_CHECK, &len);
+	struct spop_session s;
+	struct spop_fault fault;
+	struct spop_input in;
+
+	(void)state;
+	spop_session_init(&s, 16380);
+	assert_int_equal(spop_frame_decode(hello, len, 16380, &in.frame, &fault), len);
+	assert_int_equal(spop_session_judge(&s, &in, &fault), 0);
+	assert_int_equal(in.event, SPOP_EV_HELLO);
+	assert_int_equal(spop_session_judge(&s, &in, &fault), -SPOP_ERR_INVALID);
+	assert_int_equal(fault.at, 0);
+	assert_int_equal(s.state, SPOP_ST_CLOSING);
+	assert_int_equal(spop_session_judge(&s, &in, &fault), 0);
+	assert_int_equal(in.event, SPOP_EV_IGNORED);
+	free(hello);
+}
+
+/* NOTIFY pressed in before the answer was written: HAProxy waits for AGENT-HELLO. */
+static void takes_no_notify_before_its_hello(void **state)
+{
+	size_t hello_len, len;
+	uint8_t *hello = harness_hex(GOLDEN_HELLO_CHECK, &hello_len);
+	uint8_t *notify = harness_hex(GOLDEN_NOTIFY_EMPTY, &len);
+	struct spop_session s;
+	struct spop_fault fault;
+	struct spop_input in;
+
+	(void)state;
+	spop_session_init(&s, 16380);
+	assert_int_equal(spop_session_receive(&s, hello, hello_len, &in, &fault), hello_len);
+	assert_int_equal(spop_session_receive(&s, notify, len, &in, &fault), -SPOP_ERR_INVALID);
+	free(hello);
+	free(notify);
+}
+
 static void is_small(void **state)
 {
 	(void)state;
@@ -264,6 +304,8 @@ int main(void)
 	    cmocka_unit_test(refuses_a_health_check),
 	    cmocka_unit_test(says_how_much_more),
 	    cmocka_unit_test(points_at_the_fault),
+	    cmocka_unit_test(judges_decoded_frames),
+	    cmocka_unit_test(takes_no_notify_before_its_hello),
 	    cmocka_unit_test(is_small),
 	};
 
