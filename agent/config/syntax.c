@@ -261,7 +261,7 @@ bool syntax_address(struct view text, struct syntax_address *ret, struct syntax_
 bool syntax_dns(struct view text, struct view *host, uint16_t ports[SYNTAX_PORTS_MAX],
 		size_t *nports, struct syntax_why *why)
 {
-	struct view rest;
+	struct view rest = VIEW_NULL;
 
 	*nports = 0;
 	if (memmem(text.ptr, text.len, "://", 3))

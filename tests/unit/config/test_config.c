@@ -60,11 +60,12 @@ static char *block(char **p)
 static size_t unescape(char *text)
 {
 	char *to = text;
-	unsigned byte;
 
 	for (char *p = text; *p;) {
-		if (p[0] == '\\' && p[1] == 'x' && sscanf(p + 2, "%2x", &byte) == 1) {
-			*to++ = (char)byte;
+		if (p[0] == '\\' && p[1] == 'x') {
+			char hex[3] = {p[2], p[3]};
+
+			*to++ = (char)strtoul(hex, NULL, 16);
 			p += 4;
 		} else if (strcmp(p, "\\0\n") == 0) {
 			break;

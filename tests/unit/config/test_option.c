@@ -123,8 +123,9 @@ static void test_reference(void **state)
 
 static void note_key(const char *key, void *arg)
 {
-	strcat(arg, key);
-	strcat(arg, " ");
+	char *keys = arg;
+
+	snprintf(keys + strlen(keys), 512 - strlen(keys), "%s ", key);
 }
 
 static void test_keep_fixed(void **state)
