@@ -289,35 +289,32 @@ static uint32_t prefill_chunk(struct engine *e, struct engine_req *r, uint32_t b
 	return chunk;
 }
 
-/* The requests whose next token begins a block; true if one had to be preempted for it. */
-static bool grow_decodes(struct engine *e)
+/*
+ * The requests whose next token begins a block. After a preemption nobody is admitted in the same
+ * step: the head of the queue is the one preempted last, and one block short.
+ */
+static void grow_decodes(struct engine *e)
 {
 	struct reqs *due = &e->phase[e->decodes % e->conf.block_size];
 	struct engine_req *r = TAILQ_FIRST(due), *next;
-	bool preempted = false;
 
 	for (; r; r = next) {
-		uint32_t id;
+		uint32_t id = BLOCKS_NONE;
 
-		while ((id = blocks_take(e->kv)) == BLOCKS_NONE) {
-			struct engine_req *victim = TAILQ_LAST(&e->running, reqs);
+		if (room_for_blocks(r, r->n_blocks + 1))
+			while ((id = blocks_take(e->kv)) == BLOCKS_NONE) {
+				struct engine_req *victim = TAILQ_LAST(&e->running, reqs);
 
-			preempted = true;
-			if (victim == r)
-				break;
-			preempt(e, victim);
-		}
+				if (victim == r)
+					break;
+				preempt(e, victim);
+			}
 		next = TAILQ_NEXT(r, part);
-		if (id != BLOCKS_NONE && room_for_blocks(r, r->n_blocks + 1)) {
+		if (id == BLOCKS_NONE)
+			preempt(e, r);
+		else
 			r->blocks[r->n_blocks++] = id;
-			continue;
-		}
-		if (id != BLOCKS_NONE)
-			blocks_drop(e->kv, id);
-		preempt(e, r);
-		preempted = true;
 	}
-	return preempted;
 }
 
 /* When so much work is done. No step lasts longer than three years. */
@@ -333,8 +330,8 @@ static bool step_begin(struct engine *e)
 {
 	struct engine_req *r;
 	uint32_t budget, prefilled = 0;
-	bool preempted = grow_decodes(e);
 
+	grow_decodes(e);
 	budget = e->conf.max_batched_tokens - e->stats.decoding;
 	TAILQ_FOREACH(r, &e->prefill, part)
 	{
@@ -342,7 +339,7 @@ static bool step_begin(struct engine *e)
 			break;
 		prefilled += prefill_chunk(e, r, budget - prefilled);
 	}
-	while (!preempted && prefilled < budget && (r = TAILQ_FIRST(&e->waiting)) && admit(e, r))
+	while (prefilled < budget && (r = TAILQ_FIRST(&e->waiting)) && admit(e, r))
 		prefilled += prefill_chunk(e, r, budget - prefilled);
 	e->stats.prefill_tokens += prefilled;
 	if (e->stats.running == 0)
@@ -442,14 +439,8 @@ struct engine *engine_new(const struct engine_conf *conf, engine_cb *cb, void *a
 	e->heap = calloc(e->cap_heap, sizeof(struct engine_req *));
 	e->phase = calloc(conf->block_size, sizeof(*e->phase));
 	e->kv = blocks_new(conf->kv_blocks);
-	if (!e->heap || !e->phase || !e->kv) {
-		free(e->heap);
-		free(e->phase);
-		blocks_free(e->kv);
-		free(e);
-		errno = ENOMEM;
-		return NULL;
-	}
+	if (!e->heap || !e->phase || !e->kv)
+		return engine_free(e);
 	for (uint32_t i = 0; i < conf->block_size; i++)
 		TAILQ_INIT(&e->phase[i]);
 	e->stats.kv_total = conf->kv_blocks;
@@ -466,7 +457,7 @@ struct engine *engine_free(struct engine *e)
 		detach(e, r);
 		req_free(r);
 	}
-	assert(blocks_n_free(e->kv) == blocks_n_total(e->kv));
+	assert(!e->kv || blocks_n_free(e->kv) == blocks_n_total(e->kv));
 	blocks_free(e->kv);
 	free(e->heap);
 	free(e->phase);
@@ -489,7 +480,7 @@ static bool name_prompt(const struct engine *e, struct engine_req *r, const stru
 	if (!r->names)
 		return false;
 	for (uint32_t i = 0; i < r->n_names; i++) {
-		chain = draw_mix(draw_mix(chain, ask->ids[i / per_id]), i % per_id + 1);
+		chain = draw_mix(chain, ask->ids[i / per_id]);
 		r->names[i] = chain ? chain : 1;
 	}
 	return true;

@@ -73,8 +73,9 @@ static void conn_die(struct http_conn *c)
 
 static void set_timeout(struct http_conn *c, double s)
 {
-	struct timeval tv = {.tv_sec = (time_t)s, .tv_usec = (suseconds_t)((s - (time_t)s) * 1e6)};
+	struct timeval tv = {.tv_sec = (time_t)s};
 
+	tv.tv_usec = (suseconds_t)((s - (double)tv.tv_sec) * 1e6);
 	if (s > 0)
 		event_add(c->ev_read, &tv);
 	else

@@ -21,8 +21,6 @@
 
 #define TEXT "text/plain; version=0.0.4; charset=utf-8"
 
-static const double bounds[] = {SIM_HISTOGRAM_BOUNDS};
-
 /* What one rank shows: the truth, plus pretended load, bent by a fault. */
 struct shown {
 	double running, waiting, kv;
@@ -133,16 +131,20 @@ static void vllm_histogram(struct buf *b, struct sim *s, const char *name, const
 {
 	char full[96], le[64];
 	uint64_t sum = 0;
+	bool last = false;
 
 	family(b, name, "histogram", help);
 	snprintf(full, sizeof(full), "%s_bucket", name);
-	for (size_t i = 0; i <= sizeof(bounds) / sizeof(bounds[0]); i++) {
+	for (size_t i = 0; !last; i++) {
+		double bound = h->bounds[i];
+
+		last = bound <= 0;
 		sum += h->count[i];
-		if (i < sizeof(bounds) / sizeof(bounds[0]))
-			snprintf(le, sizeof(le), "le=\"%g%s\",", bounds[i],
-				 bounds[i] == floor(bounds[i]) ? ".0" : "");
-		else
+		if (last)
 			snprintf(le, sizeof(le), "le=\"+Inf\",");
+		else
+			snprintf(le, sizeof(le), "le=\"%g%s\",", bound,
+				 bound == floor(bound) ? ".0" : "");
 		vllm_line(b, s, full, 0, le, (double)sum);
 	}
 	snprintf(full, sizeof(full), "%s_count", name);
@@ -272,6 +274,18 @@ static const struct row vllm_rows[] = {
      of_generated},
 };
 
+/* prometheus_client's companion of every counter NAME_total. */
+static void vllm_created(struct buf *b, struct sim *s, const char *name, const char *help)
+{
+	char created[96];
+
+	snprintf(created, sizeof(created), "%.*s_created", (int)(strlen(name) - strlen("_total")),
+		 name);
+	family(b, created, "gauge", help);
+	for (uint32_t r = 0; r < s->conf.ranks; r++)
+		vllm_line(b, s, created, r, "", (double)s->born);
+}
+
 static void vllm(struct buf *b, struct sim *s)
 {
 	char blocks[128];
@@ -287,6 +301,8 @@ static void vllm(struct buf *b, struct sim *s)
 
 			vllm_line(b, s, name, r, "", vllm_rows[i].of(&v));
 		}
+		if (strcmp(vllm_rows[i].type, "counter") == 0)
+			vllm_created(b, s, name, vllm_rows[i].help);
 	}
 	family(b, "vllm:cache_config_info", "gauge", "Information of the LLMEngine CacheConfig");
 	snprintf(blocks, sizeof(blocks),

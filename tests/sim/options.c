@@ -306,7 +306,7 @@ static const struct option {
     {"lenient", NULL, "chat completions take `prompt` for `messages`", set_lenient},
     {"api-key", "KEY", "asked for on /v1/*", set_api_key},
     {"engine", "KIND", "/metrics of vllm, sglang, trtllm, triton, llamacpp [vllm]", set_engine},
-    {"old-metrics", NULL, "vllm:gpu_cache_usage_perc, as before vLLM 0.10", set_old_metrics},
+    {"old-metrics", NULL, "vllm:gpu_cache_usage_perc, as older vLLM has it", set_old_metrics},
     {"keep-alive", "SECONDS", "an idle connection is closed after it; 0 = never [5]",
      set_keep_alive},
     {"max-body-mb", "N", "larger bodies are answered 413 [64]", set_max_body},

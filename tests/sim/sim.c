@@ -23,7 +23,14 @@
 
 struct sims sim_all = LIST_HEAD_INITIALIZER(sim_all);
 
-static const double bounds[] = {SIM_HISTOGRAM_BOUNDS};
+/* vLLM's, of vllm:time_to_first_token_seconds, inter_token_latency and e2e_request_latency. */
+static const double ttft_bounds[] = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1,
+				     0.25,  0.5,   0.75, 1,    2.5,  5,    7.5,  10,
+				     20,    40,    80,   160,  640,  2560, 0};
+static const double itl_bounds[] = {0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5,
+				    0.75, 1,     2.5,  5,     7.5, 10,   20,  40,  80,  0};
+static const double e2e_bounds[] = {0.3, 0.5, 0.8, 1,  1.5, 2,   2.5, 5,   10,   15,   20,
+				    30,  40,  50,  60, 120, 240, 480, 960, 1920, 7680, 0};
 
 int64_t sim_now(void)
 {
@@ -38,7 +45,7 @@ static void observe(struct sim_histogram *h, int64_t ns)
 	double s = (double)ns / 1e9;
 	size_t i = 0;
 
-	while (i < sizeof(bounds) / sizeof(bounds[0]) && s > bounds[i])
+	while (h->bounds[i] > 0 && s > h->bounds[i])
 		i++;
 	h->count[i]++;
 	h->n++;
@@ -196,7 +203,6 @@ void sim_start(struct job *j, const uint64_t *ids, uint32_t n_ids, const char *h
 		s->max_in_flight = s->in_flight;
 	j->model->open++;
 	j->model->requests++;
-	j->model->last_use = ++s->uses;
 	j->arrived = sim_now();
 	answer_begin(j, headers);
 	if (s->conf.instant) {
@@ -409,6 +415,9 @@ struct sim *sim_new(struct event_base *base, const struct sim_conf *conf)
 	s->base = base;
 	s->faults = conf->faults;
 	s->born = time(NULL);
+	s->ttft.bounds = ttft_bounds;
+	s->itl.bounds = itl_bounds;
+	s->e2e.bounds = e2e_bounds;
 	LIST_INIT(&s->jobs);
 	LIST_INIT(&s->over);
 	s->timer = evtimer_new(base, on_timer, s);

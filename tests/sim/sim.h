@@ -84,7 +84,6 @@ struct sim_model {
 	bool adapter, loaded;
 	uint32_t open;     /* in flight */
 	uint64_t requests; /* accepted so far */
-	uint64_t last_use;
 };
 
 /* A request in flight, from acceptance to its end. */
@@ -108,13 +107,10 @@ struct job {
 	const char *whole_type;
 };
 
-/* vLLM's buckets of vllm:time_to_first_token_seconds. */
-#define SIM_HISTOGRAM_BOUNDS                                                                       \
-	0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5,      \
-	    10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0
-
+/* Upper bounds of buckets, ended by 0. */
 struct sim_histogram {
-	uint64_t count[23]; /* not cumulative; the last is over the last bound */
+	const double *bounds;
+	uint64_t count[32]; /* not cumulative; the last one used is over the last bound */
 	uint64_t n;
 	double sum;
 };
@@ -136,10 +132,10 @@ struct sim {
 	LIST_HEAD(, job) over; /* to be cancelled and freed when the engine has returned */
 	bool advancing;
 	struct buf batch; /* --instant: a whole stream, sent at once */
-	uint64_t serial, uses;
+	uint64_t serial;
 	time_t born;
 	uint32_t in_flight, max_in_flight, hung;
-	uint64_t started, finished, cancelled, refused, errors;
+	uint64_t started, finished, cancelled, errors;
 	uint64_t finished_stop, finished_length, finished_abort;
 	uint64_t tokens_out, prompt_tokens;
 	struct sim_histogram ttft, itl, e2e;
