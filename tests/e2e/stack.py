@@ -80,11 +80,15 @@ def ask(port, method="GET", path="/", body=None, headers=None, chunked=False, ti
         c.close()
 
 
-def end(process, how=signal.SIGTERM, wait=15):
+def end(process, how=signal.SIGTERM, wait=15, twice=False):
+    """The exit status; @twice: the second signal is what says "now"."""
     if process is None:
         return None
     if process.poll() is None:
         process.send_signal(how)
+        if twice:
+            time.sleep(0.1)
+            process.send_signal(how)
         try:
             process.wait(wait)
         except subprocess.TimeoutExpired:
@@ -259,7 +263,8 @@ class Agent:
         self.process.wait()
 
     def stop(self):
-        return end(self.process, wait=30)
+        """At once: it drains for nobody."""
+        return end(self.process, wait=30, twice=True)
 
 
 SERVERS = {
@@ -268,11 +273,15 @@ SERVERS = {
 }
 
 
+# Prompts cost next to nothing and a token some milliseconds, so that tests are short.
+OPTIONS = ("--speed", "4", "--prefill-rate", "1e7", "--lenient")
+
+
 class Stack:
     """@servers and @options are of the simulators, @conf is put over the agent's configuration
     (a dict of sections), @env goes to HAProxy."""
 
-    def __init__(self, version, servers=None, options=("--speed", "4", "--lenient"), conf=None,
+    def __init__(self, version, servers=None, options=OPTIONS, conf=None,
                  files=None, more=(), haproxy=None, **env):
         self.version = version
         self.directory = tempfile.mkdtemp(prefix="spoa-e2e-")
