@@ -63,6 +63,28 @@ static int64_t number(struct view v, int64_t otherwise)
 	return negative ? -n : n;
 }
 
+uint64_t logline_key_of_number(uint64_t n)
+{
+	return (n & UINT32_MAX) + 1;
+}
+
+uint64_t logline_key(struct view id)
+{
+	uint64_t n = 0, hash = UINT64_C(0xcbf29ce484222325);
+	bool digits = id.len > 0 && id.len < 20;
+
+	for (size_t i = 0; i < id.len; i++) {
+		unsigned char c = (unsigned char)id.ptr[i];
+
+		digits = digits && c >= '0' && c <= '9';
+		n = n * 10 + (c - '0');
+		hash = (hash ^ c) * UINT64_C(0x100000001b3); /* FNV-1a */
+	}
+	if (id.len == 0)
+		return 0;
+	return digits ? logline_key_of_number(n) : hash | UINT64_C(1) << 63;
+}
+
 static void take(struct logline *l, struct view name, struct view value, bool *has_ticket)
 {
 	if (view_eq(name, VIEW_LIT("ticket"))) {
@@ -84,6 +106,8 @@ static void take(struct logline *l, struct view name, struct view value, bool *h
 		l->tr_ms = number(value, -1);
 	} else if (view_eq(name, VIEW_LIT("ta"))) {
 		l->ta_ms = number(value, -1);
+	} else if (view_eq(name, VIEW_LIT("rt"))) {
+		l->key = logline_key(value);
 	} else if (view_eq(name, VIEW_LIT("bytes"))) {
 		l->bytes = number(value, -1);
 	}

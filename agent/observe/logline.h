@@ -8,6 +8,7 @@
  *   status   %ST       ts      %ts, the termination state
  *   tr       %Tr, ms to the response's headers, -1 none        ta  %Ta, ms in all
  *   bytes    %B, bytes sent to the client
+ *   rt       %rt, HAProxy's own number of the request, which its NOTIFY also had
  */
 #ifndef OBSERVE_LOGLINE_H
 #define OBSERVE_LOGLINE_H
@@ -21,7 +22,15 @@ struct logline {
 	struct view backend, server, state;
 	int status; /* -1: none was sent */
 	int64_t tr_ms, ta_ms, bytes;
+	uint64_t key; /* of rt; 0: none */
 };
+
+/*
+ * The key of a request from what identifies it: digits (%rt, txn.id32: the lower 32 bits count) or
+ * any other text (unique-id). 0 for an empty one.
+ */
+uint64_t logline_key(struct view id);
+uint64_t logline_key_of_number(uint64_t number);
 
 /* 0, or -EINVAL: no RFC 5424 line with structured data. Absent parameters are empty, 0 or -1. */
 int logline_parse(struct view line, struct logline *ret) __attribute__((warn_unused_result));

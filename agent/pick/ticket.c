@@ -30,7 +30,7 @@ struct ticket {
 	_Atomic uint32_t state;
 	uint32_t generation; /* the next one; the worker's */
 	uint32_t slot, slot_generation, model;
-	uint64_t opened_ns;
+	uint64_t key, opened_ns;
 };
 
 struct desk {
@@ -97,7 +97,7 @@ struct tickets *tickets_free(struct tickets *t)
 	return NULL;
 }
 
-int64_t ticket_open(struct tickets *t, unsigned worker, uint32_t slot, uint32_t model,
+int64_t ticket_open(struct tickets *t, unsigned worker, uint32_t slot, uint32_t model, uint64_t key,
 		    uint64_t now_ns)
 {
 	struct desk *d = &t->desks[worker];
@@ -117,6 +117,7 @@ int64_t ticket_open(struct tickets *t, unsigned worker, uint32_t slot, uint32_t 
 	k->slot = slot;
 	k->slot_generation = endpoint_generation(t->endpoints, slot);
 	k->model = model;
+	k->key = key;
 	k->opened_ns = now_ns;
 	/* Counted before it can be closed, so no count ever passes below zero. */
 	atomic_fetch_add_explicit(&t->endpoints->open[slot], 1, memory_order_relaxed);
@@ -186,6 +187,65 @@ unsigned tickets_expire(struct tickets *t, uint64_t now_ns, uint64_t max_age_ns,
 		}
 	}
 	return expired;
+}
+
+static int by_key(const void *a, const void *b)
+{
+	uint64_t x = ((const struct ticket_lost *)a)->key, y = ((const struct ticket_lost *)b)->key;
+
+	return (x > y) - (x < y);
+}
+
+/* The first of @lost with that key, or NULL. */
+static struct ticket_lost *find_lost(struct ticket_lost *lost, size_t n, uint64_t key)
+{
+	size_t low = 0, high = n;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (lost[middle].key < key)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < n && lost[low].key == key ? &lost[low] : NULL;
+}
+
+#define FOUND_SEVERAL UINT64_MAX
+
+unsigned tickets_reclaim(struct tickets *t, struct ticket_lost *lost, size_t n)
+{
+	unsigned closed = 0;
+
+	qsort(lost, n, sizeof(*lost), by_key);
+	for (size_t i = 0; i < n; i++)
+		lost[i].found = 0;
+	for (unsigned w = 0; w < t->workers; w++) {
+		for (uint32_t i = 0; i < t->max; i++) {
+			struct ticket *k = &t->desks[w].tickets[i];
+			struct ticket_lost *l;
+
+			if (!atomic_load_explicit(&k->state, memory_order_acquire) || !k->key)
+				continue;
+			l = find_lost(lost, n, k->key);
+			if (l && k->opened_ns >= l->since_ns)
+				l->found = l->found ? FOUND_SEVERAL : ((uint64_t)w << 32 | i) + 1;
+		}
+	}
+	for (size_t i = 0; i < n; i++) {
+		struct desk *d;
+		struct ticket_info info;
+		uint32_t at;
+
+		if (lost[i].found == 0 || lost[i].found == FOUND_SEVERAL)
+			continue;
+		d = &t->desks[(lost[i].found - 1) >> 32];
+		at = (uint32_t)(lost[i].found - 1);
+		if (close_slot(t, d, at, atomic_load(&d->tickets[at].state), &info) == 0)
+			closed++;
+	}
+	return closed;
 }
 
 uint32_t tickets_open(const struct tickets *t)

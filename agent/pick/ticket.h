@@ -9,6 +9,7 @@
 #ifndef PICK_TICKET_H
 #define PICK_TICKET_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include "pick/endpoint.h"
 
@@ -19,9 +20,10 @@ struct tickets;
 struct tickets *tickets_new(struct endpoints *e, unsigned workers, uint32_t max, uint32_t instance);
 struct tickets *tickets_free(struct tickets *t);
 
-/* Counts a request on @slot. Returns the ticket's name > 0, or 0 when all are out (counted; the
- * request goes on uncounted). Only from worker @worker. */
-int64_t ticket_open(struct tickets *t, unsigned worker, uint32_t slot, uint32_t model,
+/* Counts a request on @slot. @key: HAProxy's own number of the request, 0: not known. Returns the
+ * ticket's name > 0, or 0 when all are out (counted; the request goes on uncounted). Only from
+ * worker @worker. */
+int64_t ticket_open(struct tickets *t, unsigned worker, uint32_t slot, uint32_t model, uint64_t key,
 		    uint64_t now_ns) __attribute__((warn_unused_result));
 
 struct ticket_info {
@@ -36,6 +38,18 @@ int ticket_close(struct tickets *t, int64_t name, struct ticket_info *ret)
 /* Closes what is older than @max_age_ns; returns how many. Looks at most at @budget slots a call
  * and goes on where it stopped. Control thread. */
 unsigned tickets_expire(struct tickets *t, uint64_t now_ns, uint64_t max_age_ns, unsigned budget);
+
+/*
+ * Requests that ended without HAProxy knowing their ticket: the ACK came too late, or the client
+ * went away before it came. Each closes the one open ticket of that key that was opened at
+ * @since_ns or later; where there are several, none. Sorts @lost. Returns how many were closed.
+ * Looks at every slot: for some thousands at a time, not for each. Control thread.
+ */
+struct ticket_lost {
+	uint64_t key, since_ns;
+	uint64_t found; /* used inside */
+};
+unsigned tickets_reclaim(struct tickets *t, struct ticket_lost *lost, size_t n);
 
 uint32_t tickets_open(const struct tickets *t);
 uint64_t tickets_exhausted(const struct tickets *t);

@@ -4,6 +4,8 @@
  */
 #include "serve/arguments.h"
 
+#include "observe/logline.h"
+
 static struct view bytes_of(const struct spop_value *v)
 {
 	struct spop_view b = spop_value_bytes(v);
@@ -40,6 +42,18 @@ static bool is(struct spop_view name, const char *word)
 	return memcmp(name.ptr, word, name.len) == 0;
 }
 
+static void take_id(struct arguments *a, const struct spop_value *v)
+{
+	int64_t number;
+
+	if (spop_value_integer(v, &number) == 0) {
+		a->key = logline_key_of_number((uint64_t)number);
+	} else {
+		a->id = bytes_of(v);
+		a->key = logline_key(a->id);
+	}
+}
+
 static void take(struct arguments *a, const struct spop_arg *arg)
 {
 	struct request_input *in = &a->input;
@@ -47,7 +61,7 @@ static void take(struct arguments *a, const struct spop_arg *arg)
 	switch (arg->name.len) {
 	case 2:
 		if (is(arg->name, "id"))
-			a->id = bytes_of(&arg->value);
+			take_id(a, &arg->value);
 		break;
 	case 4:
 		if (is(arg->name, "body"))

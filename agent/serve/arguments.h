@@ -9,7 +9,8 @@
 
 /* Views point into the frame. Several messages in one NOTIFY add up. */
 struct arguments {
-	struct view id;
+	struct view id; /* as text; absent when it came as a number */
+	uint64_t key;   /* of the id, as observe/logline.h makes it; 0: none */
 	struct request_input input;
 };
 

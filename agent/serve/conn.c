@@ -27,6 +27,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "observe/logline.h"
 #include "serve/answer.h"
 #include "serve/arguments.h"
 #include "serve/worker.h"
@@ -41,6 +42,7 @@ struct conn {
 	struct spop_session session;
 	int fd;
 	bool closed, paused, greeted, due_hello;
+	bool global_ids; /* stream-ids number requests, not streams of this connection */
 	/* The frame that is half here: len of need bytes. */
 	uint8_t *partial;
 	size_t partial_len, partial_need, partial_cap;
@@ -282,7 +284,7 @@ static void log_refusal(const struct conn *c, const struct arguments *a, const s
 	log_end(&l);
 }
 
-static int64_t take_ticket(struct worker *w, const struct decision *d, uint64_t now)
+static int64_t take_ticket(struct worker *w, const struct decision *d, uint64_t key, uint64_t now)
 {
 	uint32_t slot;
 
@@ -290,8 +292,21 @@ static int64_t take_ticket(struct worker *w, const struct decision *d, uint64_t 
 		return 0;
 	slot = d->pool->slots[d->pick.index[0]];
 	endpoint_picked(w->env->endpoints, slot);
-	return ticket_open(w->env->tickets, w->index, slot, d->has_target ? d->target.stat : 0,
+	return ticket_open(w->env->tickets, w->index, slot, d->has_target ? d->target.stat : 0, key,
 			   now);
+}
+
+/*
+ * HAProxy's own number of the request: as an argument, or, up to 3.0, the stream-id of the frame.
+ * Those versions offer "async", which later ones do not know; there a stream-id belongs to the
+ * connection.
+ */
+static uint64_t request_key(const struct conn *c, const struct spop_input *in,
+			    const struct arguments *args)
+{
+	if (args->key)
+		return args->key;
+	return c->global_ids ? logline_key_of_number(in->frame.stream_id) : 0;
 }
 
 static void serve_notify(struct conn *c, struct spop_input *in, const struct worker_conf *conf)
@@ -325,7 +340,7 @@ static void serve_notify(struct conn *c, struct spop_input *in, const struct wor
 	if (bound <= max) {
 		max = WORKER_OUT_SIZE - w->out_len;
 		if (conf->variables >> VARIABLE_TICKET & 1)
-			ticket = take_ticket(w, d, now);
+			ticket = take_ticket(w, d, request_key(c, in, &args), now);
 	}
 	n = answer_write(d, conf->variables, ticket, in->frame.stream_id, in->frame.frame_id, room,
 			 max);
@@ -344,6 +359,7 @@ static void serve_hello(struct conn *c, const struct spop_hello *hello)
 		return;
 	due_clear(c);
 	c->greeted = true;
+	c->global_ids = hello->capabilities & SPOP_CAP_ASYNC;
 	if (hello->healthcheck) {
 		stat_add(&w->stats->health_checks, 1);
 		if (atomic_load_explicit(&w->env->draining, memory_order_relaxed)) {

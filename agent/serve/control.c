@@ -309,13 +309,25 @@ bool control_ready(const struct control *c)
 	return !c->stopping && discover_snapshot(c->discover)->ready;
 }
 
+/* When the HAProxy process that answers the runtime socket began; 0: not known. */
+static uint64_t haproxy_start(const struct control *c)
+{
+	struct discover_status s;
+
+	discover_status(c->discover, &s);
+	if (!s.haproxy.good || s.haproxy.last_good_ns < s.haproxy.uptime_s * CLOCK_NS_PER_S)
+		return 0;
+	return s.haproxy.last_good_ns - s.haproxy.uptime_s * CLOCK_NS_PER_S;
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct control *c = arg;
 
 	(void)fd;
 	(void)what;
-	feedback_tick(c->feedback, clock_mono_ns(), c->conf->timeouts.ticket_ms * CLOCK_NS_PER_MS);
+	feedback_tick(c->feedback, clock_mono_ns(), c->conf->timeouts.ticket_ms * CLOCK_NS_PER_MS,
+		      haproxy_start(c));
 	watch_tick(c->watch);
 	listen_to_beats(c);
 }

@@ -5,6 +5,11 @@
  * that is there. Datagrams carry a line each. A line closes its ticket; the endpoint that really
  * served, by the line's names, is credited with the end, since a retry may have moved the request.
  *
+ * A ticket whose number HAProxy never learned (the ACK came after `timeout processing`, or the
+ * client went away before it) ends in a line without a ticket. HAProxy's own number of the request
+ * finds it; such lines are gathered and looked for together, once a tick. And when HAProxy dies,
+ * its ring falls silent and the next process is a new one: what was open before is gone.
+ *
  * A line that is no line is counted and, once a minute at most, logged: a wrong log-format would
  * otherwise show only as load that never falls.
  */
@@ -30,6 +35,10 @@
 #define COMPLAIN_NS      (60 * CLOCK_NS_PER_S)
 /* Tickets looked at per tick and worker, to find the old ones. */
 #define EXPIRE_BUDGET 65536
+/* Lines without a ticket that are remembered until the next tick. */
+#define LOST_MAX 4096
+/* A line may come this much later than its request ended. */
+#define LATE_NS (2 * CLOCK_NS_PER_S)
 
 struct stream {
 	LIST_ENTRY(stream) link;
@@ -53,6 +62,9 @@ struct feedback {
 	size_t nears;
 	struct ear *ears;
 	uint64_t complained_ns, expired_told;
+	uint64_t silent_ns; /* when the last stream closed; 0: there is one, or never was */
+	size_t nlost;
+	struct ticket_lost lost[LOST_MAX];
 	char datagram[LINE_MAX_BYTES];
 };
 
@@ -85,6 +97,26 @@ static enum endpoint_end how_it_ended(const struct logline *l)
 	return ENDPOINT_ANSWERED;
 }
 
+static void reclaim(struct feedback *f)
+{
+	f->counts.reclaimed += tickets_reclaim(f->env.tickets, f->lost, f->nlost);
+	f->nlost = 0;
+}
+
+static void remember_lost(struct feedback *f, const struct logline *l)
+{
+	uint64_t now = clock_mono_ns(), age = LATE_NS;
+
+	if (!l->key || tickets_open(f->env.tickets) == 0)
+		return;
+	if (l->ta_ms > 0)
+		age += (uint64_t)l->ta_ms * CLOCK_NS_PER_MS;
+	f->lost[f->nlost++] =
+	    (struct ticket_lost){.key = l->key, .since_ns = now > age ? now - age : 0};
+	if (f->nlost == LOST_MAX)
+		reclaim(f);
+}
+
 static bool names(const struct place *p, const struct logline *l)
 {
 	return p->server && view_eq(view_str(p->server), l->server) &&
@@ -106,6 +138,7 @@ void feedback_line(struct feedback *f, struct view line)
 	f->counts.lines++;
 	if (l.ticket == 0) {
 		f->counts.no_ticket++;
+		remember_lost(f, &l);
 		return;
 	}
 	if (ticket_close(f->env.tickets, l.ticket, &ticket) < 0) {
@@ -134,7 +167,8 @@ void feedback_line(struct feedback *f, struct view line)
 static void stream_free(struct stream *s)
 {
 	LIST_REMOVE(s, link);
-	s->feedback->nstreams--;
+	if (--s->feedback->nstreams == 0)
+		s->feedback->silent_ns = clock_mono_ns();
 	bufferevent_free(s->bev);
 	free(s);
 }
@@ -315,10 +349,27 @@ struct feedback *feedback_free(struct feedback *f)
 	return NULL;
 }
 
-void feedback_tick(struct feedback *f, uint64_t now_ns, uint64_t ticket_age_ns)
+/* The process whose ring fell silent is not the one that answers now. */
+static void bury(struct feedback *f, uint64_t now_ns, uint64_t haproxy_start_ns)
+{
+	if (!f->silent_ns || f->nstreams == 0)
+		return;
+	/* Its uptime is told in whole seconds. */
+	if (haproxy_start_ns + CLOCK_NS_PER_S >= f->silent_ns)
+		f->counts.orphaned +=
+		    tickets_expire(f->env.tickets, now_ns, now_ns - f->silent_ns, UINT32_MAX);
+	if (haproxy_start_ns)
+		f->silent_ns = 0;
+}
+
+void feedback_tick(struct feedback *f, uint64_t now_ns, uint64_t ticket_age_ns,
+		   uint64_t haproxy_start_ns)
 {
 	struct log_line l;
 
+	if (f->nlost)
+		reclaim(f);
+	bury(f, now_ns, haproxy_start_ns);
 	f->counts.expired += tickets_expire(f->env.tickets, now_ns, ticket_age_ns, EXPIRE_BUDGET);
 	if (f->counts.expired == f->expired_told)
 		return;

@@ -31,6 +31,8 @@ struct feedback_counts {
 	uint64_t unknown;   /* tickets of an earlier life, repeated, expired or forged */
 	uint64_t broken;    /* not RFC 5424 with structured data, or a broken framing */
 	uint64_t moved;     /* served by another server than the one picked: retries, balance */
+	uint64_t reclaimed; /* tickets of requests that ended without knowing them */
+	uint64_t orphaned;  /* tickets of a HAProxy process that died */
 	uint64_t expired;   /* tickets whose end was never told */
 };
 
@@ -40,8 +42,10 @@ struct feedback *feedback_new(const struct feedback_env *env, const struct confi
 struct feedback *feedback_free(struct feedback *f);
 /* One line, as if it had arrived. */
 void feedback_line(struct feedback *f, struct view line);
-/* Expires old tickets; to be called every second or so. */
-void feedback_tick(struct feedback *f, uint64_t now_ns, uint64_t ticket_age_ns);
+/* Closes tickets that no line will close; to be called every second or so. @haproxy_start_ns: when
+ * the HAProxy process that answers now began, monotonic; 0: not known. */
+void feedback_tick(struct feedback *f, uint64_t now_ns, uint64_t ticket_age_ns,
+		   uint64_t haproxy_start_ns);
 void feedback_counts(const struct feedback *f, struct feedback_counts *ret);
 
 #endif

@@ -88,6 +88,9 @@ static void write_tickets(FILE *out, const struct control *c)
 	prom_sample(out, METRIC_FEEDBACK, (double)f.no_ticket, "result", "no_ticket", NULL);
 	prom_sample(out, METRIC_FEEDBACK, (double)f.unknown, "result", "unknown", NULL);
 	prom_sample(out, METRIC_FEEDBACK, (double)f.broken, "result", "broken", NULL);
+	prom_family(out, METRIC_RECLAIMED);
+	prom_sample(out, METRIC_RECLAIMED, (double)f.reclaimed, "why", "unknown_to_haproxy", NULL);
+	prom_sample(out, METRIC_RECLAIMED, (double)f.orphaned, "why", "haproxy_died", NULL);
 	prom_single(out, METRIC_MOVED, (double)f.moved);
 	prom_single(out, METRIC_EXPIRED, (double)f.expired);
 }

@@ -207,6 +207,8 @@ static void add_feedback(cJSON *root, const struct control *c)
 	cJSON_AddNumberToObject(o, "no_ticket", (double)f.no_ticket);
 	cJSON_AddNumberToObject(o, "unknown", (double)f.unknown);
 	cJSON_AddNumberToObject(o, "broken", (double)f.broken);
+	cJSON_AddNumberToObject(o, "reclaimed", (double)f.reclaimed);
+	cJSON_AddNumberToObject(o, "orphaned", (double)f.orphaned);
 	cJSON_AddNumberToObject(o, "moved", (double)f.moved);
 }
 

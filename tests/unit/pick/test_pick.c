@@ -76,7 +76,7 @@ static struct pick_result ask(struct house *h)
 
 static int64_t open_on(struct house *h, uint32_t i)
 {
-	int64_t name = ticket_open(h->t, 0, h->slots[i], 0, 5 * S);
+	int64_t name = ticket_open(h->t, 0, h->slots[i], 0, 0, 5 * S);
 
 	assert_true(name > 0);
 	return name;
@@ -332,7 +332,7 @@ static void tickets_close_once(void **state)
 
 	(void)state;
 	settle(&h);
-	name = ticket_open(h.t, 1, h.slots[3], 42, 7 * S);
+	name = ticket_open(h.t, 1, h.slots[3], 42, 0, 7 * S);
 	assert_true(name > 0);
 	assert_int_equal(endpoint_open(h.e, h.slots[3]), 1);
 	assert_int_equal(tickets_open(h.t), 1);
@@ -355,7 +355,7 @@ static void strange_names_close_nothing(void **state)
 
 	(void)state;
 	settle(&h);
-	old = ticket_open(before, 0, h.slots[0], 0, 1);
+	old = ticket_open(before, 0, h.slots[0], 0, 0, 1);
 	name = open_on(&h, 0);
 	assert_int_not_equal(old, name);
 	assert_int_equal(ticket_close(h.t, old, &info), -ENOENT);
@@ -381,11 +381,38 @@ static void tickets_run_out_and_come_back(void **state)
 	for (unsigned round = 0; round < 5; round++) {
 		for (unsigned i = 0; i < 64; i++)
 			names[i] = open_on(&h, i % N);
-		assert_int_equal(ticket_open(h.t, 0, h.slots[0], 0, 1), 0);
+		assert_int_equal(ticket_open(h.t, 0, h.slots[0], 0, 0, 1), 0);
 		assert_int_equal(tickets_exhausted(h.t), round + 1);
 		for (unsigned i = 0; i < 64; i++)
 			assert_int_equal(ticket_close(h.t, names[i], &info), 0);
 	}
+	assert_int_equal(tickets_open(h.t), 0);
+	demolish(&h);
+}
+
+static void lost_tickets_are_found_by_key(void **state)
+{
+	struct house h = build("least-loaded");
+	struct ticket_info info;
+	int64_t late = ticket_open(h.t, 0, h.slots[0], 0, 7, 50 * S);
+	int64_t twin = ticket_open(h.t, 1, h.slots[1], 0, 8, 50 * S);
+	int64_t other = ticket_open(h.t, 0, h.slots[1], 0, 8, 51 * S);
+	int64_t old = ticket_open(h.t, 0, h.slots[2], 0, 9, 10 * S);
+	struct ticket_lost lost[] = {
+	    {.key = 9, .since_ns = 40 * S}, /* that one is another request's */
+	    {.key = 8, .since_ns = 40 * S}, /* which of the two? */
+	    {.key = 7, .since_ns = 40 * S},
+	    {.key = 6, .since_ns = 40 * S},
+	};
+
+	(void)state;
+	settle(&h);
+	assert_int_equal(tickets_reclaim(h.t, lost, 4), 1);
+	assert_int_equal(endpoint_open(h.e, h.slots[0]), 0);
+	assert_int_equal(ticket_close(h.t, late, &info), -ENOENT);
+	assert_int_equal(ticket_close(h.t, twin, &info), 0);
+	assert_int_equal(ticket_close(h.t, other, &info), 0);
+	assert_int_equal(ticket_close(h.t, old, &info), 0);
 	assert_int_equal(tickets_open(h.t), 0);
 	demolish(&h);
 }
@@ -398,8 +425,8 @@ static void old_tickets_expire(void **state)
 
 	(void)state;
 	settle(&h);
-	old = ticket_open(h.t, 0, h.slots[0], 0, 1 * S);
-	young = ticket_open(h.t, 0, h.slots[0], 0, 90 * S);
+	old = ticket_open(h.t, 0, h.slots[0], 0, 0, 1 * S);
+	young = ticket_open(h.t, 0, h.slots[0], 0, 0, 90 * S);
 	assert_int_equal(tickets_expire(h.t, 100 * S, 60 * S, 1000), 1);
 	assert_int_equal(endpoint_open(h.e, h.slots[0]), 1);
 	assert_int_equal(ticket_close(h.t, old, &info), -ENOENT);
@@ -420,7 +447,7 @@ static void a_slot_that_changed_hands(void **state)
 	again = endpoint_alloc(h.e);
 	assert_int_equal(again, h.slots[0]);
 	assert_int_equal(endpoint_open(h.e, h.slots[0]), 0);
-	(void)!ticket_open(h.t, 0, h.slots[0], 0, 1);
+	(void)!ticket_open(h.t, 0, h.slots[0], 0, 0, 1);
 	/* The old owner's request ends: the new one's count stays. */
 	assert_int_equal(ticket_close(h.t, name, &info), 0);
 	assert_int_equal(endpoint_open(h.e, h.slots[0]), 1);
@@ -453,7 +480,7 @@ static void *opener(void *arg)
 	struct race *r = arg;
 
 	for (unsigned i = 0; i < r->rounds;) {
-		int64_t name = ticket_open(r->h->t, 0, r->h->slots[i % N], i, 1);
+		int64_t name = ticket_open(r->h->t, 0, r->h->slots[i % N], i, 0, 1);
 
 		if (name == 0)
 			continue;
@@ -504,6 +531,7 @@ int main(void)
 	    cmocka_unit_test(tickets_close_once),
 	    cmocka_unit_test(strange_names_close_nothing),
 	    cmocka_unit_test(tickets_run_out_and_come_back),
+	    cmocka_unit_test(lost_tickets_are_found_by_key),
 	    cmocka_unit_test(old_tickets_expire),
 	    cmocka_unit_test(a_slot_that_changed_hands),
 	    cmocka_unit_test(the_table_of_endpoints_has_an_end),
