@@ -83,21 +83,21 @@ struct roster *roster_free(struct roster *r)
 	return NULL;
 }
 
-static char *group_key(enum roster_source source, const char *name)
-{
-	char *key;
+#define KEY_MAX 600
 
-	return asprintf(&key, "%c:%s", "hld"[source], name) < 0 ? NULL : key;
+/* Source and name in one text; false when the name is longer than any name may be. */
+static bool group_key(enum roster_source source, const char *name, char key[KEY_MAX])
+{
+	return (size_t)snprintf(key, KEY_MAX, "%c:%s", "hld"[source], name) < KEY_MAX;
 }
 
 struct group *roster_find(struct roster *r, enum roster_source source, const char *name)
 {
-	char *key = group_key(source, name);
+	char key[KEY_MAX];
 	struct group *g = NULL;
 
-	if (key)
+	if (group_key(source, name, key))
 		HASH_FIND_STR(r->groups, key, g);
-	free(key);
 	return g;
 }
 
@@ -105,6 +105,7 @@ struct group *roster_group(struct roster *r, enum roster_source source, const ch
 			   const char *pool)
 {
 	const char *name = source == ROSTER_HAPROXY ? backend : pool;
+	char key[KEY_MAX];
 	struct group *g = roster_find(r, source, name);
 
 	if (g) {
@@ -119,11 +120,13 @@ struct group *roster_group(struct roster *r, enum roster_source source, const ch
 		}
 		return g;
 	}
+	if (!group_key(source, name, key))
+		return NULL;
 	g = calloc(1, sizeof(*g));
 	if (!g)
 		return NULL;
 	g->source = source;
-	g->key = group_key(source, name);
+	g->key = strdup(key);
 	g->backend = strdup(backend);
 	if (!g->key || !g->backend) {
 		free(g->key);
