@@ -69,6 +69,12 @@ static void converses(void **state)
 		harness_stream(true, conversations[i].hex, conversations[i].want);
 }
 
+static void survives_any_byte(void **state)
+{
+	(void)state;
+	harness_any_byte(true, GOLDEN_AGENT_HELLO_PIPELINING GOLDEN_ACK GOLDEN_AGENT_DISCONNECT_4);
+}
+
 static void writes_golden_hellos(void **state)
 {
 	static const struct {
@@ -141,6 +147,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(converses),
+	    cmocka_unit_test(survives_any_byte),
 	    cmocka_unit_test(writes_golden_hellos),
 	    cmocka_unit_test(lets_nobody_speak_first),
 	    cmocka_unit_test(keeps_what_both_have),

@@ -88,6 +88,13 @@ static void converses(void **state)
 		harness_stream(false, conversations[i].hex, conversations[i].want);
 }
 
+static void survives_any_byte(void **state)
+{
+	(void)state;
+	harness_any_byte(false, GOLDEN_HELLO_3_2 GOLDEN_NOTIFY);
+	harness_any_byte(false, GOLDEN_HELLO_CHECK GOLDEN_HAPROXY_DISCONNECT);
+}
+
 static size_t say_hello(void *buf, size_t cap, uint32_t max_frame, uint32_t capabilities)
 {
 	const struct spop_hello h = {
@@ -299,6 +306,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(converses),
+	    cmocka_unit_test(survives_any_byte),
 	    cmocka_unit_test(negotiates),
 	    cmocka_unit_test(writes_golden_answers),
 	    cmocka_unit_test(refuses_a_health_check),
