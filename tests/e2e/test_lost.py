@@ -1,0 +1,302 @@
+"""Nothing is lost that HAProxy could have saved: every part killed, restarted and reloaded under a
+flood of streaming and plain requests. What cannot be saved is listed in README.md, and nothing
+else may be seen here.
+"""
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from flood import Ask, Flood
+from stack import ADAPTER, CHAT, LLAMA, LLAMAS, PHI, PHIS, SERVERS, ask, until
+
+MIX = [Ask(LLAMA, True, 25), Ask(PHI, False, 10), Ask(ADAPTER, False, 5), Ask(PHI, True, 25)]
+
+
+def all_right(flood):
+    wrong = [str(o) for o in flood.wrong]
+    assert flood.outcomes and not wrong, wrong[:20]
+    for o in flood.outcomes:
+        assert o.server in (PHIS if o.ask.model == PHI else LLAMAS), o
+
+
+def ends_empty(stack):
+    until(lambda: stack.agent.tickets() == 0, 30, "no ticket is left")
+
+
+# ---- the agent -----------------------------------------------------------------------------------
+def test_agent_killed_and_started_again(make_stack):
+    s = make_stack(INFERENCE_TIMEOUT="1s")
+    until(lambda: s.agent.state()["haproxy"]["map"]["state"] == "current", what="the map is pushed")
+    with Flood(s.port, MIX, 12) as flood:
+        flood.wait(60)
+        s.agent.kill()
+        s.h.wait_agent("DOWN")
+        flood.wait(60)
+        without = [o for o in flood.outcomes if "x-inference-server" in o.headers]
+        assert without
+        s.agent.start()
+        s.h.wait_agent("UP")
+        flood.wait(100)
+    all_right(flood)
+    # A request waits for a dead agent at most `timeout processing`, here a second, and then only
+    # until the checks have seen it.
+    slowest = max(o.ended - o.began for o in flood.outcomes)
+    assert slowest < 8, slowest
+    ends_empty(s)
+
+
+def test_agent_terminated_under_load(make_stack):
+    """SIGTERM drains: HAProxy leaves it alone before it goes, so that no request even waits."""
+    s = make_stack(INFERENCE_TIMEOUT="20s")
+    with Flood(s.port, MIX, 12, timeout=40) as flood:
+        flood.wait(60)
+        s.agent.process.terminate()
+        s.h.wait_agent("DOWN")
+        assert s.agent.process.poll() is None, "it ended before HAProxy knew"
+        assert s.agent.process.wait(20) == 0
+        flood.wait(60)
+        s.agent.start()
+        s.h.wait_agent("UP")
+        flood.wait(40)
+    all_right(flood)
+    # Nobody waited for `timeout processing`, which is longer than anything else here.
+    slowest = max(o.ended - o.began for o in flood.outcomes)
+    assert slowest < 15, slowest
+    ends_empty(s)
+
+
+def test_stopped_agent_costs_its_timeout_and_then_nothing(make_stack):
+    """Not dead but silent (SIGSTOP): the first requests wait a second, then it is marked down."""
+    s = make_stack(INFERENCE_TIMEOUT="1s")
+    until(lambda: s.agent.state()["haproxy"]["map"]["state"] == "current")
+    s.agent.process.send_signal(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        assert s.chat(PHI).status == 200
+        assert time.monotonic() - began < 6
+        s.h.wait_agent("DOWN")
+        quick = []
+        for _ in range(10):
+            began = time.monotonic()
+            answer = s.chat(PHI, max_tokens=1)
+            quick.append(time.monotonic() - began)
+            assert answer.status == 200 and answer.headers["x-sim-name"] in PHIS
+        assert sorted(quick)[5] < 0.5, quick
+    finally:
+        s.agent.process.send_signal(signal.SIGCONT)
+    s.h.wait_agent("UP")
+    assert s.chat(LLAMA).status == 200
+
+
+def test_fail_open_by_the_map_and_its_file(make_stack):
+    s = make_stack(INFERENCE_TIMEOUT="1s")
+    until(lambda: s.agent.state()["haproxy"]["map"]["state"] == "current")
+    loaded = s.h.runtime("show map " + s.h.inside("models.map"))
+    entries = {line.split()[1]: line.split()[2] for line in loaded.splitlines() if line}
+    assert entries == {LLAMA: "llama", ADAPTER: "llama", PHI: "phi4"}
+    with open(s.h.outside("models.map")) as f:
+        lines = [line.split() for line in f if line.strip() and not line.startswith("#")]
+    assert dict(lines) == entries
+    s.agent.kill()
+    s.h.wait_agent("DOWN")
+    for model, servers in ((LLAMA, LLAMAS), (ADAPTER, LLAMAS), (PHI, PHIS)):
+        for body in (None, "x" * 100_000):
+            answer = s.chat(model, body or "short")
+            assert answer.status == 200 and answer.headers["x-sim-name"] in servers
+    answer = s.chat("nobody")
+    assert answer.status == 503 and "retry-after" in answer.headers
+    # HAProxy starts again, and the agent is still away: the file is what it knows.
+    s.h.reload()
+    for model, servers in ((ADAPTER, LLAMAS), (PHI, PHIS)):
+        answer = until(lambda: (lambda a: a if a.status == 200 else None)(s.chat(model)))
+        assert answer.headers["x-sim-name"] in servers
+
+
+def test_fail_closed(make_stack):
+    s = make_stack(INFERENCE_TIMEOUT="1s", INFERENCE_FAIL="closed")
+    assert s.chat(PHI).status == 200
+    s.agent.kill()
+    s.h.wait_agent("DOWN")
+    answer = s.chat(PHI)
+    assert answer.status == 503 and answer.json()["error"]["message"]
+    s.agent.start()
+    s.h.wait_agent("UP")
+    assert s.chat(PHI).status == 200
+
+
+def test_agent_configuration_reloaded_under_load(stack):
+    was = stack.agent.conf
+    wrong = {**was, "pools": {"llama": {"polcy": "least-loaded"}}}
+    other = {**was, "pools": {**was["pools"], "phi4": {"policy": "round-robin"}}}
+    try:
+        with Flood(stack.port, MIX, 12) as flood:
+            flood.wait(40)
+            for conf, result in ((other, "ok"), (wrong, "failed"), (was, "ok"), (other, "ok")):
+                assert stack.agent.reload(conf) == result
+                flood.wait(40)
+        all_right(flood)
+        policies = {p["name"]: p["policy"] for p in stack.agent.state()["pools"]}
+        assert policies == {"llama": "least-loaded", "phi4": "round-robin"}
+    finally:
+        assert stack.agent.reload(was) == "ok"
+    ends_empty(stack)
+
+
+def test_tickets_survive_a_reload(stack):
+    streams = [stack.open_stream(LLAMA, 100000)[0] for _ in range(6)]
+    try:
+        assert stack.agent.reload(stack.agent.conf) == "ok"
+        assert {n: stack.agent.endpoints()[n]["open"] for n in LLAMAS} == {n: 2 for n in LLAMAS}
+    finally:
+        for s in streams:
+            s.close()
+    ends_empty(stack)
+
+
+# ---- HAProxy -------------------------------------------------------------------------------------
+def test_haproxy_reloaded_under_load(make_stack):
+    s = make_stack()
+    with Flood(s.port, MIX, 12) as flood:
+        for _ in range(3):
+            flood.wait(50)
+            s.h.reload()
+        flood.wait(50)
+    all_right(flood)
+    s.h.wait_agent("UP")
+    ends_empty(s)
+    # The agent's own connections to runtime socket and SPOP hold no old worker.
+    until(lambda: len(s.h.worker_pids()) == 1, 20, "the old workers are gone")
+    assert s.agent.state()["haproxy"]["pid"] == s.h.worker_pid()
+    assert s.chat(LLAMA).status == 200
+
+
+def test_stream_goes_on_over_a_reload_and_its_ticket_too(make_stack):
+    s = make_stack()
+    stream, got = s.open_stream(LLAMA, 100000)
+    with stream:
+        s.h.reload()
+        s.h.wait_agent("UP")
+        stream.settimeout(20)
+        for _ in range(20):
+            assert stream.recv(65536)
+        assert s.agent.tickets() == 1
+        assert s.chat(LLAMA).status == 200
+        assert s.agent.tickets() <= 2
+    ends_empty(s)
+    until(lambda: len(s.h.worker_pids()) == 1, 20, "the old worker is gone")
+
+
+def test_haproxy_starts_after_the_agent(make_stack):
+    """And is away for a while later: the agent waits, and finds it again by itself."""
+    s = make_stack(start=False)
+    s.agent.start(ready=False)
+    until(lambda: s.agent.page("/healthz").status == 200)
+    time.sleep(0.5)
+    assert s.agent.page("/readyz").status == 503
+    s.h.start()
+    s.wait_ready()
+    assert s.chat(LLAMA).status == 200
+    known = s.agent.endpoints()
+    s.h.stop(keep=True)
+    until(lambda: not s.agent.state()["haproxy"]["answers"], what="the agent has noticed")
+    assert set(s.agent.endpoints()) == set(known), "what was known is kept"
+    s.h.start()
+    s.wait_ready()
+    assert s.chat(PHI).status == 200
+    ends_empty(s)
+
+
+# ---- model servers -------------------------------------------------------------------------------
+def test_model_server_dies_and_comes_back(make_stack):
+    """Killed with streams and plain requests in flight: those that had reached it are lost (their
+    headers are out, or they may have been computed), every later one is served elsewhere."""
+    s = make_stack()
+    with Flood(s.port, [Ask(LLAMA, True, 40), Ask(LLAMA, False, 40)], 12) as flood:
+        flood.wait(40)
+        s.sims.fault("llama2", "die")
+        died = time.monotonic()
+        flood.wait(80)
+        until(lambda: s.agent.endpoints()["llama2"]["flags"], what="it is taken out")
+        flood.wait(20)
+        s.sims.fault("llama2", "none")
+        until(lambda: not s.agent.endpoints()["llama2"]["flags"], 30, "it is back")
+        seen = len(flood.outcomes)
+        flood.wait(80)
+    back = {o.server for o in flood.outcomes[seen:]}
+    assert "llama2" in back
+    for o in flood.wrong:
+        assert o.began < died + 0.5, f"began {o.began - died:.2f} s after: {o}"
+        if o.status == 200:
+            assert o.ask.stream and o.server == "llama2" and o.wrong == "cut off", o
+        else:
+            assert o.status == 502 and json.loads(o.body)["error"]["code"] == "bad_gateway", o
+    assert len(flood.wrong) <= 12
+    ends_empty(s)
+
+
+def test_refused_connections_go_elsewhere(make_stack):
+    s = make_stack()
+    with Flood(s.port, [Ask(LLAMA, False, 5)], 8) as flood:
+        flood.wait(30)
+        s.sims.fault("llama1", "refuse")
+        flood.wait(120)
+        s.sims.fault("llama1", "none")
+    all_right(flood)
+    moved = s.agent.metrics().sum("spoa_inference_moved_total")
+    ended = s.agent.metrics().sum("spoa_inference_endpoint_ended_total", endpoint="llama1", result="failed")
+    assert moved > 0 or ended > 0
+    ends_empty(s)
+
+
+def test_every_server_gone_is_503_and_heals(make_stack):
+    s = make_stack()
+    for n in PHIS:
+        s.sims.fault(n, "refuse")
+    answer = until(lambda: (lambda a: a if a.status == 503 else None)(s.chat(PHI)), 20, "503")
+    assert int(answer.headers["retry-after"]) >= 1 and answer.json()["error"]["message"]
+    assert s.chat(LLAMA).status == 200
+    for n in PHIS:
+        s.sims.fault(n, "none")
+    until(lambda: s.chat(PHI).status == 200, 20, "served again")
+
+
+def test_hanging_server_is_left(make_stack):
+    """It takes connections and says nothing, its metrics page neither: failed scrapes take it out,
+    one good one brings it back."""
+    s = make_stack(conf={"scrape": {"interval": "200ms", "timeout": "300ms", "failures": 2}})
+    s.sims.fault("phi2", "hang")
+    until(lambda: "scrape_dead" in s.agent.endpoints()["phi2"]["flags"], 20, "scrapes failed")
+    with Flood(s.port, [Ask(PHI, True, 5)], 6) as flood:
+        flood.wait(60)
+    all_right(flood)
+    assert {o.server for o in flood.outcomes} <= {"phi1", "phi3"}
+    s.sims.fault("phi2", "none")
+    until(lambda: not s.agent.endpoints()["phi2"]["flags"], 20, "it is back")
+
+
+# ---- the agent's own process ---------------------------------------------------------------------
+def test_no_descriptor_is_lost(stack):
+    """Requests, reloads and broken peers leave the number of descriptors as it was."""
+    def descriptors():
+        return len(os.listdir(f"/proc/{stack.agent.process.pid}/fd"))
+
+    def work():
+        with Flood(stack.port, MIX, 8) as flood:
+            flood.wait(60)
+        all_right(flood)
+        assert stack.agent.reload() == "ok"
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", stack.agent.admin_port)) as c:
+                c.sendall(b"GET /state HT")
+        ask(stack.agent.admin_port, path="/nowhere")
+
+    work()
+    before = descriptors()
+    for _ in range(3):
+        work()
+    until(lambda: descriptors() <= before + 6, 20, f"not more than the {before} from before")
