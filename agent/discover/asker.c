@@ -259,7 +259,10 @@ static void answered(const struct http_answer *answer, void *arg)
 		   (answer->status == 404 || answer->status == 405 || answer->status == 501)) {
 		set_listless(q);
 	} else if (answer->status != 200) {
-		snprintf(text, sizeof(text), "status %d", answer->status);
+		bool token = answer->status == 401 || answer->status == 403;
+
+		snprintf(text, sizeof(text), "status %d%s", answer->status,
+			 token ? ": it wants another token (scrape.api_key_file)" : "");
 		fail(q, text);
 	} else {
 		r = models_parse(answer->body, q->asker->max_models, &m, &error);

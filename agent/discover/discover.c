@@ -271,6 +271,11 @@ static void place_removed(const struct place *p, void *arg)
 		d->env.places.removed(p, d->env.places.arg);
 }
 
+static void place_back(uint32_t slot, void *arg)
+{
+	asker_again(((struct discover *)arg)->asker, slot);
+}
+
 static void haproxy_polled(bool changed, bool restarted, void *arg)
 {
 	struct discover *d = arg;
@@ -430,6 +435,7 @@ struct discover *discover_new(const struct discover_env *env, const struct confi
 	if (!d->rebuild || !d->deadline || !d->pool_names || !d->model_names || !d->roster ||
 	    !d->asker || !d->names || !d->map)
 		return discover_free(d);
+	roster_on_back(d->roster, place_back, d);
 	d->listed = listed_new(d->roster, d->names);
 	d->haproxy = haproxy_new(env->base, d->roster, env->endpoints, &haproxy, conf);
 	if (!d->listed || !d->haproxy || configure(d, conf) < 0 || build(d) < 0)

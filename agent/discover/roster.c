@@ -20,10 +20,13 @@
 #include "base/log.h"
 
 #define HAPROXY_FLAGS (ENDPOINT_MAINT | ENDPOINT_DRAIN | ENDPOINT_DOWN)
+#define OUT_FLAGS     (ENDPOINT_MAINT | ENDPOINT_DOWN)
 
 struct roster {
 	struct endpoints *endpoints;
 	struct place_hooks hooks;
+	void (*back)(uint32_t slot, void *arg);
+	void *back_arg;
 	struct group *groups;
 	struct member **by_slot;
 	struct member *gone;
@@ -551,7 +554,15 @@ void roster_judge(struct roster *r, struct group *g)
 		endpoint_set_flags(r->endpoints, m->place.slot,
 				   HAPROXY_FLAGS | ENDPOINT_SCRAPE_DEAD, want);
 		log_move(m, was, want);
+		if ((was & OUT_FLAGS) && !(want & OUT_FLAGS) && r->back)
+			r->back(m->place.slot, r->back_arg);
 	}
+}
+
+void roster_on_back(struct roster *r, void (*back)(uint32_t slot, void *arg), void *arg)
+{
+	r->back = back;
+	r->back_arg = arg;
 }
 
 void roster_alive(struct roster *r, struct member *m)
