@@ -1,0 +1,437 @@
+/*
+ * Routing by host, path, method and headers.
+ *
+ * The definitions are sorted once by precedence; a rule's position is its rank, and the lowest
+ * rank that matches wins. Each rule stands in one list: that of the model's name it demands, that
+ * of the base model's name, or the list of those that demand neither. A request walks three lists
+ * and stops in each at the first match, or where the ranks pass the best so far. A list is ordered
+ * by rank because rules are appended in that order.
+ *
+ * Paths compare by segments: the prefix /v1 covers /v1 and /v1/x, not /v12; a trailing slash of
+ * the prefix does not count; what follows a ? is no path. Hosts compare without case and port.
+ */
+#include "route/rule.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <xxhash.h>
+
+#define NONE UINT32_MAX
+
+/* Which list a rule stands in. */
+enum key_kind { KEY_MODEL, KEY_BASE, KEY_ANY };
+
+struct rule {
+	struct rule_def def; /* strings, headers and backends are the table's */
+	enum key_kind kind;
+	struct view key;
+	uint64_t total; /* of weights */
+	uint32_t next;  /* in its list */
+};
+
+struct bucket {
+	uint32_t first, last;
+};
+
+struct rules {
+	size_t n;
+	struct rule *rules; /* by rank */
+	bool want_headers;
+	uint32_t mask;
+	struct bucket *buckets; /* of KEY_MODEL and KEY_BASE; collisions share a list */
+	struct bucket any;
+	struct rule_header *headers;
+	struct rule_backend *backends;
+	char *strings;
+};
+
+/* --- order --- */
+
+static size_t host_rank(struct view host)
+{
+	/* An exact name before a wildcard, the longer before the shorter, none at all last. */
+	if (!host.len)
+		return 0;
+	return host.ptr[0] == '*' ? host.len : host.len + 4096;
+}
+
+static int compare_views(struct view a, struct view b)
+{
+	size_t n = a.len < b.len ? a.len : b.len;
+	int r = n ? memcmp(a.ptr, b.ptr, n) : 0;
+
+	return r ? r : (a.len > b.len) - (a.len < b.len);
+}
+
+#define BY(x, y)                                                                                   \
+	do {                                                                                       \
+		if ((x) != (y))                                                                    \
+			return (x) < (y) ? -1 : 1;                                                 \
+	} while (0)
+
+static int by_precedence(const void *a, const void *b)
+{
+	const struct rule_def *x = *(const struct rule_def *const *)a;
+	const struct rule_def *y = *(const struct rule_def *const *)b;
+	int r;
+
+	BY(host_rank(y->host), host_rank(x->host));
+	BY(y->path_type, x->path_type);
+	BY(y->path.len, x->path.len);
+	BY(y->method.len > 0, x->method.len > 0);
+	BY(y->nheaders, x->nheaders);
+	BY(x->created, y->created);
+	r = compare_views(x->route, y->route);
+	if (r)
+		return r;
+	/* As written: the definitions are one array. */
+	BY(x, y);
+	return 0;
+}
+
+/* --- building --- */
+
+static struct view keep(char **at, struct view v)
+{
+	struct view kept = {*at, v.len};
+
+	if (!v.ptr)
+		return VIEW_NULL;
+	if (v.len)
+		memcpy(*at, v.ptr, v.len);
+	*at += v.len;
+	return kept;
+}
+
+static uint64_t hash_key(enum key_kind kind, struct view key)
+{
+	return XXH3_64bits_withSeed(key.ptr, key.len, (XXH64_hash_t)kind);
+}
+
+static bool is_model_header(struct view name)
+{
+	return view_caseeq(name, VIEW_LIT("x-gateway-model-name"));
+}
+
+static bool is_base_header(struct view name)
+{
+	return view_caseeq(name, VIEW_LIT("x-gateway-base-model-name"));
+}
+
+static void find_key(struct rules *r, struct rule *rule)
+{
+	rule->kind = KEY_ANY;
+	for (size_t i = 0; i < rule->def.nheaders; i++) {
+		const struct rule_header *h = &rule->def.headers[i];
+
+		if (is_model_header(h->name)) {
+			rule->kind = KEY_MODEL;
+			rule->key = h->value;
+		} else if (is_base_header(h->name)) {
+			if (rule->kind == KEY_ANY) {
+				rule->kind = KEY_BASE;
+				rule->key = h->value;
+			}
+		} else {
+			r->want_headers = true;
+		}
+	}
+}
+
+static struct bucket *bucket_of(struct rules *r, enum key_kind kind, struct view key)
+{
+	return kind == KEY_ANY ? &r->any : &r->buckets[hash_key(kind, key) & r->mask];
+}
+
+static void append(struct rules *r, uint32_t rank)
+{
+	struct rule *rule = &r->rules[rank];
+	struct bucket *b = bucket_of(r, rule->kind, rule->key);
+
+	rule->next = NONE;
+	if (b->first == NONE)
+		b->first = rank;
+	else
+		r->rules[b->last].next = rank;
+	b->last = rank;
+}
+
+static size_t string_bytes(const struct rule_def *d)
+{
+	size_t n = d->host.len + d->path.len + d->method.len + d->route.len;
+
+	for (size_t i = 0; i < d->nheaders; i++)
+		n += d->headers[i].name.len + d->headers[i].value.len;
+	return n;
+}
+
+static struct rules *table_alloc(const struct rule_def *defs, size_t n)
+{
+	struct rules *r = calloc(1, sizeof(*r));
+	size_t bytes = 1, headers = 1, backends = 1, size = 4;
+
+	if (!r)
+		return NULL;
+	for (size_t i = 0; i < n; i++) {
+		bytes += string_bytes(&defs[i]);
+		headers += defs[i].nheaders;
+		backends += defs[i].nbackends;
+	}
+	while (size < 2 * n)
+		size *= 2;
+	r->mask = (uint32_t)(size - 1);
+	r->rules = calloc(n + 1, sizeof(*r->rules));
+	r->buckets = malloc(size * sizeof(*r->buckets));
+	r->headers = calloc(headers, sizeof(*r->headers));
+	r->backends = calloc(backends, sizeof(*r->backends));
+	r->strings = malloc(bytes);
+	if (!r->rules || !r->buckets || !r->headers || !r->backends || !r->strings)
+		return rules_free(r);
+	memset(r->buckets, 0xff, size * sizeof(*r->buckets));
+	r->any = (struct bucket){NONE, NONE};
+	return r;
+}
+
+/* Where the next copies go. */
+struct room {
+	char *strings;
+	struct rule_header *headers;
+	struct rule_backend *backends;
+};
+
+static void copy_def(struct rule *rule, const struct rule_def *def, struct room *room)
+{
+	rule->def = *def;
+	rule->def.host = keep(&room->strings, def->host);
+	rule->def.path = keep(&room->strings, def->path);
+	rule->def.method = keep(&room->strings, def->method);
+	rule->def.route = keep(&room->strings, def->route);
+	rule->def.headers = room->headers;
+	for (size_t i = 0; i < def->nheaders; i++) {
+		room->headers->name = keep(&room->strings, def->headers[i].name);
+		room->headers->value = keep(&room->strings, def->headers[i].value);
+		room->headers++;
+	}
+	rule->def.backends = room->backends;
+	for (size_t i = 0; i < def->nbackends; i++) {
+		*room->backends++ = def->backends[i];
+		rule->total += def->backends[i].weight;
+	}
+	/* /v1/ and /v1 cover the same. */
+	if (def->path_type == RULE_PATH_PREFIX)
+		while (rule->def.path.len && rule->def.path.ptr[rule->def.path.len - 1] == '/')
+			rule->def.path.len--;
+}
+
+struct rules *rules_new(const struct rule_def *defs, size_t n)
+{
+	const struct rule_def **order = malloc((n + 1) * sizeof(*order));
+	struct rules *r = n < UINT32_MAX / 4 && order ? table_alloc(defs, n) : NULL;
+	struct room room;
+
+	if (!r) {
+		free(order);
+		errno = ENOMEM;
+		return NULL;
+	}
+	for (size_t i = 0; i < n; i++)
+		order[i] = &defs[i];
+	qsort(order, n, sizeof(*order), by_precedence);
+	room = (struct room){r->strings, r->headers, r->backends};
+	for (size_t i = 0; i < n; i++) {
+		copy_def(&r->rules[i], order[i], &room);
+		find_key(r, &r->rules[i]);
+		append(r, (uint32_t)i);
+	}
+	r->n = n;
+	free(order);
+	return r;
+}
+
+struct rules *rules_free(struct rules *r)
+{
+	if (r) {
+		free(r->rules);
+		free(r->buckets);
+		free(r->headers);
+		free(r->backends);
+		free(r->strings);
+		free(r);
+	}
+	return NULL;
+}
+
+size_t rules_count(const struct rules *r)
+{
+	return r->n;
+}
+
+bool rules_want_headers(const struct rules *r)
+{
+	return r->want_headers;
+}
+
+/* --- matching --- */
+
+static struct view without_port(struct view host)
+{
+	size_t n = host.len;
+
+	while (n > 0 && host.ptr[n - 1] >= '0' && host.ptr[n - 1] <= '9')
+		n--;
+	/* [::1] has colons of its own, but ends in a bracket. */
+	if (n > 0 && n < host.len && host.ptr[n - 1] == ':')
+		host.len = n - 1;
+	return host;
+}
+
+static bool match_host(struct view rule, struct view host)
+{
+	if (!rule.len)
+		return true;
+	if (rule.ptr[0] != '*')
+		return view_caseeq(rule, host);
+	/* "*.a.b" → ".a.b" with something in front. */
+	rule.ptr++;
+	rule.len--;
+	return host.len > rule.len &&
+	       strncasecmp(host.ptr + host.len - rule.len, rule.ptr, rule.len) == 0;
+}
+
+static bool match_path(const struct rule_def *d, struct view path)
+{
+	if (d->path_type == RULE_PATH_EXACT)
+		return view_eq(d->path, path);
+	if (!d->path.len)
+		return true;
+	return path.len >= d->path.len && memcmp(path.ptr, d->path.ptr, d->path.len) == 0 &&
+	       (path.len == d->path.len || path.ptr[d->path.len] == '/');
+}
+
+/* HAProxy's varint, as SPOP has it; false past the end or beyond 32 bits. */
+static bool varint(struct view *v, size_t *ret)
+{
+	uint64_t n;
+	unsigned shift = 4;
+
+	if (v->len == 0)
+		return false;
+	n = (unsigned char)*v->ptr++;
+	v->len--;
+	if (n >= 240) {
+		unsigned char c;
+
+		do {
+			if (v->len == 0 || shift > 32)
+				return false;
+			c = (unsigned char)*v->ptr++;
+			v->len--;
+			n += (uint64_t)c << shift;
+			shift += 7;
+		} while (c >= 128);
+	}
+	*ret = (size_t)n;
+	return n <= UINT32_MAX;
+}
+
+static bool next_string(struct view *v, struct view *ret)
+{
+	size_t n;
+
+	if (!varint(v, &n) || n > v->len)
+		return false;
+	*ret = (struct view){v->ptr, n};
+	v->ptr += n;
+	v->len -= n;
+	return true;
+}
+
+static bool sent_header(struct view headers, const struct rule_header *want)
+{
+	struct view name, value;
+
+	while (next_string(&headers, &name) && next_string(&headers, &value)) {
+		if (!name.len && !value.len)
+			return false;
+		if (view_caseeq(name, want->name) && view_eq(value, want->value))
+			return true;
+	}
+	return false;
+}
+
+static bool match_headers(const struct rule_def *d, const struct rule_request *req)
+{
+	for (size_t i = 0; i < d->nheaders; i++) {
+		const struct rule_header *h = &d->headers[i];
+
+		/* These two are ours to set: what a client sends under their names is nothing. */
+		if (is_model_header(h->name)) {
+			if (!req->model.ptr || !view_eq(req->model, h->value))
+				return false;
+		} else if (is_base_header(h->name)) {
+			if (!req->base.ptr || !view_eq(req->base, h->value))
+				return false;
+		} else if (!req->headers.ptr || !sent_header(req->headers, h)) {
+			return false;
+		}
+	}
+	return true;
+}
+
+/* The best rank in one list that is below @best. */
+static uint32_t walk(const struct rules *r, uint32_t first, const struct rule_request *req,
+		     uint32_t best)
+{
+	for (uint32_t i = first; i < best; i = r->rules[i].next) {
+		const struct rule_def *d = &r->rules[i].def;
+
+		if (match_host(d->host, req->host) && match_path(d, req->path) &&
+		    (!d->method.len || view_eq(d->method, req->method)) && match_headers(d, req))
+			return i;
+	}
+	return best;
+}
+
+static int32_t choose(const struct rule *rule, uint32_t chance)
+{
+	uint64_t at;
+
+	if (rule->total == 0)
+		return -1;
+	at = (uint64_t)(((__uint128_t)chance * rule->total) >> 32);
+	for (size_t i = 0; i < rule->def.nbackends; i++) {
+		if (at < rule->def.backends[i].weight)
+			return rule->def.backends[i].pool;
+		at -= rule->def.backends[i].weight;
+	}
+	return -1;
+}
+
+bool rules_find(const struct rules *r, const struct rule_request *req, uint32_t chance,
+		struct rule_target *ret)
+{
+	struct rule_request seen = *req;
+	const char *query = seen.path.len ? memchr(seen.path.ptr, '?', seen.path.len) : NULL;
+	uint32_t best = NONE;
+
+	seen.host = without_port(req->host);
+	if (query)
+		seen.path.len = (size_t)(query - seen.path.ptr);
+	if (seen.model.ptr)
+		best = walk(r, r->buckets[hash_key(KEY_MODEL, seen.model) & r->mask].first, &seen,
+			    best);
+	if (seen.base.ptr)
+		best =
+		    walk(r, r->buckets[hash_key(KEY_BASE, seen.base) & r->mask].first, &seen, best);
+	best = walk(r, r->any.first, &seen, best);
+	if (best == NONE)
+		return false;
+	*ret = (struct rule_target){
+	    .pool = choose(&r->rules[best], chance),
+	    .timeout_ms = r->rules[best].def.timeout_ms,
+	    .route = r->rules[best].def.route,
+	};
+	return true;
+}

@@ -1,0 +1,75 @@
+/*
+ * Routing by host, path, method and headers, as an HTTPRoute of the Gateway API says it: which
+ * pool a request goes to when routes were written down, instead of following the model alone.
+ *
+ * One immutable table per snapshot. Rules that match a model's name by X-Gateway-Model-Name or
+ * X-Gateway-Base-Model-Name are found through a hash of that name, so ten thousand of them cost a
+ * request no more than two; rules without one are tried in order of precedence.
+ *
+ * Precedence between rules that match is Gateway API's (HTTPRouteRule): the more specific host,
+ * an exact path, the longer prefix, a method, more headers; then the older route, then the route's
+ * name, then the order within the route.
+ */
+#ifndef ROUTE_RULE_H
+#define ROUTE_RULE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/view.h"
+
+struct rules;
+
+enum rule_path { RULE_PATH_PREFIX, RULE_PATH_EXACT };
+
+struct rule_header {
+	struct view name; /* any case */
+	struct view value;
+};
+
+struct rule_backend {
+	int32_t pool;    /* index into the snapshot's pools; -1: the reference leads nowhere */
+	uint32_t weight; /* its share; 0: nothing */
+};
+
+/* One match of one rule. A rule with several matches is several of these. All is copied. */
+struct rule_def {
+	struct view host; /* absent: any; "*.example.com": one label or more in front of it */
+	enum rule_path path_type;
+	struct view path;   /* absent: "/" */
+	struct view method; /* absent: any */
+	const struct rule_header *headers;
+	size_t nheaders;
+	const struct rule_backend *backends;
+	size_t nbackends;
+	struct view route;   /* "namespace/name", for the variable `route` and for ties */
+	int64_t created;     /* seconds; the older route wins a tie */
+	uint32_t timeout_ms; /* 0: none */
+};
+
+/* NULL with errno ENOMEM. */
+struct rules *rules_new(const struct rule_def *defs, size_t n);
+struct rules *rules_free(struct rules *r);
+size_t rules_count(const struct rules *r);
+/* Some rule looks at headers other than the two names of a model: HAProxy must send them. */
+bool rules_want_headers(const struct rules *r);
+
+/* A request. Absent views do not match a rule that wants them. */
+struct rule_request {
+	struct view host, path, method;
+	struct view model, base; /* what the two headers will be set to */
+	struct view headers;     /* req.hdrs_bin: pairs of varint-prefixed strings, ended by two
+				    empty ones; absent: none were sent */
+};
+
+struct rule_target {
+	int32_t pool; /* -1: the rule has no backend that is there */
+	uint32_t timeout_ms;
+	struct view route;
+};
+
+/* The rule of highest precedence that matches; false: none does. @chance: uniform random bits. */
+bool rules_find(const struct rules *r, const struct rule_request *req, uint32_t chance,
+		struct rule_target *ret);
+
+#endif
