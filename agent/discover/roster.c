@@ -294,11 +294,21 @@ static void member_leave(struct roster *r, struct member *m)
 	r->gone = m;
 }
 
+/* The scraper begins anew with it: what it said before is not repeated, so it is not kept here. */
+static void forgive(struct member *m)
+{
+	if (m->excused)
+		m->scrape_dead = m->excused = false;
+}
+
 static void member_update(struct roster *r, struct member *m, const struct roster_want *w)
 {
 	if (same_want(m, w))
 		return;
-	if (member_set(m, w) && r->hooks.changed)
+	if (!member_set(m, w))
+		return;
+	forgive(m);
+	if (r->hooks.changed)
 		r->hooks.changed(&m->place, r->hooks.arg);
 }
 
@@ -453,7 +463,10 @@ void roster_options(struct roster *r, struct group *g, const struct config_pool 
 				free(backend);
 			}
 		}
-		if (changed && r->hooks.changed)
+		if (!changed)
+			continue;
+		forgive(g->members[i]);
+		if (r->hooks.changed)
 			r->hooks.changed(p, r->hooks.arg);
 	}
 }

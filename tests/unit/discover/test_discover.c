@@ -8,6 +8,9 @@
 #include "discover/discover.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <urcu/urcu-memb.h>
 #include "net/http.h" /* before libevent, whose HTTP_OK is a macro */
 #include <event2/buffer.h>
 #include <event2/event.h>
@@ -342,6 +345,46 @@ static struct config *parse(const char *extra)
 
 #define TWO_POOLS "pools:\n  llama: {}\n  phi4: {}\n"
 
+/* --- a worker, as far as this room knows one -------------------------------------------------- */
+
+static struct {
+	pthread_t thread;
+	_Atomic bool stop;
+	_Atomic uint64_t reads;
+	struct snapshot *const *published;
+} reader;
+
+/* Reads all of what is published, again and again, under the read lock alone. */
+static void *read_snapshots(void *arg)
+{
+	uint64_t version = 0;
+
+	(void)arg;
+	urcu_memb_register_thread();
+	while (!atomic_load(&reader.stop)) {
+		const struct timespec pause = {.tv_nsec = 200000};
+		const struct snapshot *s;
+		struct route_target target;
+		size_t length = 0;
+
+		urcu_memb_read_lock();
+		s = rcu_dereference(*reader.published);
+		assert_true(s->version >= version);
+		version = s->version;
+		for (uint32_t i = 0; i < s->npools; i++)
+			for (uint32_t k = 0; k < s->pools[i].n; k++)
+				length += strlen(s->pools[i].endpoints[k].name) +
+					  endpoint_open(t.endpoints, s->pools[i].slots[k]);
+		if (route_find(s->routes, view_str("Llama"), 0, &target))
+			length += target.base.len + strlen(s->pools[target.pool].backend);
+		urcu_memb_read_unlock();
+		atomic_fetch_add(&reader.reads, 1 + length / SIZE_MAX);
+		nanosleep(&pause, NULL);
+	}
+	urcu_memb_unregister_thread();
+	return NULL;
+}
+
 static void agent_up(const char *pools)
 {
 	struct discover_env env = {
@@ -355,10 +398,16 @@ static void agent_up(const char *pools)
 	t.conf = parse(pools);
 	t.d = discover_new(&env, t.conf);
 	assert_non_null(t.d);
+	reader.stop = false;
+	reader.reads = 0;
+	reader.published = discover_published(t.d);
+	assert_int_equal(pthread_create(&reader.thread, NULL, read_snapshots, NULL), 0);
 }
 
 static void agent_down(void)
 {
+	reader.stop = true;
+	pthread_join(reader.thread, NULL);
 	t.d = discover_free(t.d);
 	t.conf = config_free(t.conf);
 }
@@ -479,6 +528,7 @@ static void test_found(void **state)
 	for (int i = 0; i < 25; i++)
 		turn(100);
 	assert_int_equal(now()->version, version);
+	assert_true(reader.reads > 100);
 	assert_int_equal(status().map.pushes, 1);
 	assert_true(status().haproxy.polls > 10);
 }
