@@ -91,6 +91,7 @@ class HAProxy:
         self.agent_address = "unix@" + self.outside("spop.sock")  # for the agent
         self.env = {
             "INFERENCE_DIR": self.dir,
+            "INFERENCE_MAP": self.inside("models.map"),
             "INFERENCE_NO_CHROOT": "1",
             "INFERENCE_LOG": "stdout",
             "INFERENCE_STATS_SOCKET": self.inside("admin.sock"),

@@ -296,7 +296,8 @@ def test_arguments_of_a_usual_body(rig):
     rig.request(body=body, content_type="application/json", content_encoding="gzip")
     (notify,) = rig.agent.notifies
     assert notify.message == "route"
-    assert notify.args == {
+    assert ("id" in notify.args) == at_least(rig.version, "3.2")
+    assert {k: v for k, v in notify.args.items() if k != "id"} == {
         "body": body,
         "content_type": "application/json",
         "content_encoding": "gzip",
@@ -712,6 +713,14 @@ def test_feedback_of_an_answer(rig):
     assert (told["backend"], told["server"], told["status"], told["ts"]) == ("llama", "llama2", "200", "--")
     assert int(told["tr"]) >= 0 and int(told["ta"]) >= int(told["tr"])
     assert int(told["bytes"]) > len(body)
+
+
+def test_feedback_names_the_request_as_its_notify_did(rig):
+    if not at_least(rig.version, "3.2"):
+        pytest.skip("up to 3.0 it is the frame's stream-id")
+    rig.answer = {**ROUTED, "ticket": 70}
+    rig.request()
+    assert int(rig.feedback.next(ticket="70")["rt"]) == rig.agent.notifies[-1].args["id"]
 
 
 def test_feedback_of_errors(rig):
