@@ -19,6 +19,8 @@
 #include "net/ask.h"
 #include "net/timer.h"
 
+#define MISSING_POLL_MS 250
+
 struct haproxy {
 	struct event_base *base;
 	struct roster *roster;
@@ -149,6 +151,14 @@ static void read_answer(struct haproxy *h, struct view text)
 	}
 }
 
+/* Somebody waits for HAProxy to come (back), and a socket that is not there costs nothing. */
+static uint32_t pause_ms(const struct haproxy *h)
+{
+	uint32_t poll = h->conf->haproxy.poll_ms;
+
+	return h->status.good || poll < MISSING_POLL_MS ? poll : MISSING_POLL_MS;
+}
+
 static void answered(const struct ask_answer *answer, void *arg)
 {
 	struct haproxy *h = arg;
@@ -164,7 +174,7 @@ static void answered(const struct ask_answer *answer, void *arg)
 	} else {
 		failed(h, ask_error_name(answer->error));
 	}
-	again(h, h->conf->haproxy.poll_ms);
+	again(h, pause_ms(h));
 }
 
 static void due(void *arg)
@@ -181,7 +191,7 @@ static void due(void *arg)
 		return;
 	h->ask = NULL;
 	failed(h, r == -EINVAL ? "not an address of a runtime socket" : "out of memory");
-	again(h, h->conf->haproxy.poll_ms);
+	again(h, pause_ms(h));
 }
 
 struct haproxy *haproxy_new(struct event_base *base, struct roster *r, struct endpoints *e,
