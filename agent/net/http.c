@@ -49,6 +49,7 @@ struct http_transfer {
 		TRANSFER_TELLING
 	} state;
 	CURL *easy;
+	CURLU *url;
 	struct curl_slist *headers, *connect_to;
 	http_done done;
 	void *arg;
@@ -172,6 +173,7 @@ static void transfer_destroy(struct http_transfer *t)
 {
 	if (t->easy)
 		curl_easy_cleanup(t->easy);
+	curl_url_cleanup(t->url);
 	curl_slist_free_all(t->headers);
 	curl_slist_free_all(t->connect_to);
 	free(t->body);
@@ -189,8 +191,10 @@ static void transfer_recycle(struct http_transfer *t)
 	}
 	/* The handle forgets its options (a token among them), not its buffers. */
 	curl_easy_reset(t->easy);
+	curl_url_cleanup(t->url);
 	curl_slist_free_all(t->headers);
 	curl_slist_free_all(t->connect_to);
+	t->url = NULL;
 	t->headers = t->connect_to = NULL;
 	if (t->size > SPARE_BODY_MAX) {
 		free(t->body);
@@ -492,20 +496,24 @@ struct http_client *http_client_free(struct http_client *c)
 
 /* Requests */
 
-static bool url_ok(const char *text)
+static int read_url(const char *text, CURLU **ret)
 {
-	CURLU *url = curl_url();
-	char *scheme = NULL, *host = NULL;
-	bool ok;
+	CURLUcode r;
+	CURLU *url;
 
-	ok = url && curl_url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK &&
-	     curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-	     curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK && host[0] &&
-	     (strcasecmp(scheme, "http") == 0 || strcasecmp(scheme, "https") == 0);
-	curl_free(scheme);
-	curl_free(host);
-	curl_url_cleanup(url);
-	return ok;
+	/* Other schemes, and none, are as wrong as what libcurl cannot read. */
+	if (strncasecmp(text, "http://", 7) != 0 && strncasecmp(text, "https://", 8) != 0)
+		return -EINVAL;
+	url = curl_url();
+	if (!url)
+		return -ENOMEM;
+	r = curl_url_set(url, CURLUPART_URL, text, 0);
+	if (r != CURLUE_OK) {
+		curl_url_cleanup(url);
+		return r == CURLUE_OUT_OF_MEMORY ? -ENOMEM : -EINVAL;
+	}
+	*ret = url;
+	return 0;
 }
 
 static bool has_control(const char *text)
@@ -599,7 +607,7 @@ static int set_options(struct http_transfer *t, const struct http_request *req)
 		if (r == CURLE_OK)                                                                 \
 			r = curl_easy_setopt(easy, option, value);                                 \
 	} while (0)
-	SET(CURLOPT_URL, req->url);
+	SET(CURLOPT_CURLU, t->url);
 	SET(CURLOPT_PRIVATE, t);
 	SET(CURLOPT_HTTPGET, 1L);
 	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
@@ -669,15 +677,20 @@ int http_get(struct http_client *c, const struct http_request *req, http_done do
 	     struct http_transfer **ret)
 {
 	struct http_transfer *t;
+	CURLU *url;
 	int r;
 
-	if (!url_ok(req->url) || (req->bearer && has_control(req->bearer)))
+	if (c->dying || (req->bearer && has_control(req->bearer)))
 		return -EINVAL;
-	if (c->dying)
-		return -EINVAL;
+	r = read_url(req->url, &url);
+	if (r < 0)
+		return r;
 	t = transfer_take(c);
-	if (!t)
+	if (!t) {
+		curl_url_cleanup(url);
 		return -ENOMEM;
+	}
+	t->url = url;
 	t->done = done;
 	t->arg = arg;
 	t->max_body = req->max_body;

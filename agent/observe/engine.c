@@ -2,9 +2,9 @@
  * The engine table applied to a page.
  *
  * One pass over the lines. A line is compared with the prefix of each engine that is looked for
- * (usually one), then with that engine's few names; the very most lines of a page are histogram
- * buckets and end there. A line that is wanted is parsed and added to its row's sum. What a page
- * says is put together from the rows at the end.
+ * (usually one), then its next byte with those that the engine's names have there: the very most
+ * lines of a page are histogram buckets and end at that byte. A line that is wanted is parsed and
+ * added to its row's sum. What a page says is put together from the rows at the end.
  *
  * Everything is bounded: the rows by the table, the ranks that are told apart by RANKS_MAX; a page
  * with more is bad, not half read.
@@ -63,6 +63,14 @@ struct rank {
 	size_t row;
 	uint64_t rank; /* hash of dp_rank's value */
 	double max;
+};
+
+/* An engine that is looked for. */
+struct wanted {
+	enum engine engine;
+	struct view prefix;
+	size_t first, end;       /* its rows */
+	uint32_t next[256 / 32]; /* the bytes that its names have behind the prefix */
 };
 
 struct reading {
@@ -159,13 +167,13 @@ static void note(struct reading *r, size_t row, const struct promtext_sample *s)
 		spoil(r, row);
 }
 
-static void read_line(struct reading *r, enum engine e, struct view line)
+static void read_line(struct reading *r, const struct wanted *w, struct view line)
 {
 	struct promtext_sample sample;
 	bool parsed = false, broken = false;
 
-	for (size_t row = 0; row < ROWS; row++) {
-		if (rows[row].engine != e || !promtext_is(line, rows[row].metric))
+	for (size_t row = w->first; row < w->end; row++) {
+		if (!promtext_is(line, rows[row].metric))
 			continue;
 		if (!parsed) {
 			parsed = true;
@@ -178,24 +186,49 @@ static void read_line(struct reading *r, enum engine e, struct view line)
 	}
 }
 
-static void read_page(struct reading *r, const bool *wanted, struct view page)
+static void read_page(struct reading *r, const struct wanted *wanted, size_t n, struct view page)
 {
 	struct promtext p = promtext_open(page);
 	enum promtext_kind kind;
 	struct view line;
 
 	while (promtext_next(&p, &kind, &line)) {
-		for (enum engine e = ENGINE_NONE + 1; e < ENGINES; e++) {
-			struct view prefix = engines[e].prefix;
+		for (const struct wanted *w = wanted; w < wanted + n; w++) {
+			unsigned char next;
+			bool begins_so;
 
-			if (!wanted[e] || line.len <= prefix.len || line.ptr[0] != prefix.ptr[0] ||
-			    memcmp(line.ptr, prefix.ptr, prefix.len) != 0)
+			if (line.len <= w->prefix.len || line.ptr[0] != w->prefix.ptr[0])
 				continue;
-			r->seen[e] = true;
-			if (kind == PROMTEXT_SAMPLE)
-				read_line(r, e, line);
+			next = (unsigned char)line.ptr[w->prefix.len];
+			begins_so = w->next[next / 32] >> next % 32 & 1;
+			if ((!begins_so && r->seen[w->engine]) ||
+			    memcmp(line.ptr, w->prefix.ptr, w->prefix.len) != 0)
+				continue;
+			r->seen[w->engine] = true;
+			if (begins_so && kind == PROMTEXT_SAMPLE)
+				read_line(r, w, line);
 		}
 	}
+}
+
+/* Rows of one engine stand together in the table. */
+static size_t look_for(int configured, struct wanted *wanted)
+{
+	size_t n = 0;
+
+	for (size_t row = 0; row < ROWS; row++) {
+		enum engine e = rows[row].engine;
+		unsigned char next = (unsigned char)rows[row].metric.ptr[engines[e].prefix.len];
+
+		if (configured != CONFIG_ENGINE_AUTO && engines[e].configured != configured)
+			continue;
+		if (n == 0 || wanted[n - 1].engine != e)
+			wanted[n++] =
+			    (struct wanted){.engine = e, .prefix = engines[e].prefix, .first = row};
+		wanted[n - 1].end = row + 1;
+		wanted[n - 1].next[next / 32] |= UINT32_C(1) << next % 32;
+	}
+	return n;
 }
 
 /* Putting together */
@@ -266,23 +299,25 @@ static enum engine_result conclude(const struct reading *r, enum engine e,
 	return waiting || running ? ENGINE_TOLD : ENGINE_SILENT;
 }
 
-static enum engine_result read_as(const bool *wanted, struct view page, struct engine_report *ret)
+static enum engine_result read_as(int configured, struct view page, struct engine_report *ret)
 {
 	enum engine_result best = ENGINE_ABSENT;
+	struct wanted wanted[ENGINES];
+	size_t n = look_for(configured, wanted);
 	struct reading r;
 
 	/* Not the ranks: they count as far as nranks says. */
 	memset(&r, 0, offsetof(struct reading, ranks));
 	r.nranks = 0;
 	*ret = (struct engine_report){.engine = ENGINE_NONE, .kv_usage = -1};
-	read_page(&r, wanted, page);
-	for (enum engine e = ENGINE_NONE + 1; e < ENGINES; e++) {
+	read_page(&r, wanted, n, page);
+	for (size_t i = 0; i < n; i++) {
 		struct engine_report report;
 		enum engine_result result;
 
-		if (!r.seen[e])
+		if (!r.seen[wanted[i].engine])
 			continue;
-		result = conclude(&r, e, &report);
+		result = conclude(&r, wanted[i].engine, &report);
 		if (best == ENGINE_ABSENT || (best == ENGINE_SILENT && result != ENGINE_SILENT)) {
 			best = result;
 			*ret = report;
@@ -291,26 +326,15 @@ static enum engine_result read_as(const bool *wanted, struct view page, struct e
 	return best;
 }
 
-static enum engine_result read_configured(int configured, struct view page,
-					  struct engine_report *ret)
-{
-	bool wanted[ENGINES] = {false};
-
-	for (enum engine e = ENGINE_NONE + 1; e < ENGINES; e++)
-		wanted[e] = configured == CONFIG_ENGINE_AUTO || engines[e].configured == configured;
-	return read_as(wanted, page, ret);
-}
-
 enum engine_result engine_read(int configured, enum engine expected, struct view page,
 			       struct engine_report *ret)
 {
 	/* All rows that answer to what was expected: Triton may load the other backend. */
 	if (configured == CONFIG_ENGINE_AUTO && expected != ENGINE_NONE) {
-		enum engine_result result =
-		    read_configured(engines[expected].configured, page, ret);
+		enum engine_result result = read_as(engines[expected].configured, page, ret);
 
 		if (result == ENGINE_TOLD || result == ENGINE_BAD)
 			return result;
 	}
-	return read_configured(configured, page, ret);
+	return read_as(configured, page, ret);
 }

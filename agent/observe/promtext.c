@@ -66,10 +66,20 @@ static bool cut_word(struct view *text, struct view word)
 bool promtext_next(struct promtext *p, enum promtext_kind *kind, struct view *line)
 {
 	while (p->at < p->end) {
-		const char *newline = memchr(p->at, '\n', (size_t)(p->end - p->at));
-		struct view text = trim(p->at, newline ? newline : p->end);
+		const char *at = p->at, *end = memchr(at, '\n', (size_t)(p->end - at));
+		struct view text;
 
-		p->at = newline ? newline + 1 : p->end;
+		p->at = end ? end + 1 : p->end;
+		if (!end)
+			end = p->end;
+		/* Half of the comments, told apart at the byte that makes them so. */
+		if (end - at > 2 && at[0] == '#' && at[1] == ' ' && at[2] == 'H')
+			continue;
+		if (at == end)
+			continue;
+		text = (struct view){at, (size_t)(end - at)};
+		if (is_blank(at[0]) || is_blank(end[-1]) || end[-1] == '\r')
+			text = trim(at, end);
 		if (text.len == 0)
 			continue;
 		*line = text;

@@ -3,9 +3,11 @@
  *
  * It has a slot, one or two URLs to try, one timer and at most one transfer. The timer wakes it for
  * whichever comes first: its next turn, or the moment its figures become stale. Turns lie on a grid
- * of their own (grid + n × interval), so a slow answer delays nothing but itself; the grid comes
- * from the slot by the golden ratio, which spreads any run of slots evenly. Only the first turn is
- * sooner than the grid says, where the interval is long.
+ * of their own (grid + n × interval), so a slow answer delays nothing but itself. The grid is one
+ * of TICKS points of the interval, chosen from the slot by the golden ratio, which spreads any run
+ * of slots evenly over them; the points are the same for all targets of one interval, so that those
+ * who share one also share the loop's waking up, which costs more than the asking. Only the first
+ * turn is sooner than the grid says, where the interval is long.
  *
  * A round is one transfer, or two where the server has no page at the first path. Each round ends
  * in conclude(), the only place that moves the state, counts, logs and calls pick/. It is reached
@@ -31,6 +33,8 @@
 
 #define FIRST_WITHIN CLOCK_NS_PER_S /* the first turn, whatever the interval */
 #define LOG_AGAIN_NS (60 * CLOCK_NS_PER_S)
+#define TICKS_LOG2   5
+#define TICKS        (1 << TICKS_LOG2)
 
 struct target {
 	const struct target_env *env;
@@ -141,9 +145,10 @@ static void rearm(struct target *t)
 		log_event(LOG_LEVEL_ERROR, "scrape_stopped", "endpoint", t->conf.name, NULL);
 }
 
+/* A point of a span, below it. */
 static uint64_t phase(uint32_t slot, uint64_t span_ns)
 {
-	return span_ns / 1024 * ((slot * UINT32_C(2654435769)) >> 22);
+	return span_ns / TICKS * ((slot * UINT32_C(2654435769)) >> (32 - TICKS_LOG2));
 }
 
 /* The next point of the grid; later where the server is asked less often. */
@@ -162,7 +167,7 @@ static void set_grid(struct target *t, uint64_t now)
 {
 	uint64_t interval = t->conf.interval_ns;
 
-	t->grid_ns = now + phase(t->slot, interval);
+	t->grid_ns = now / interval * interval + phase(t->slot, interval);
 	t->due_ns = now + phase(t->slot, interval < FIRST_WITHIN ? interval : FIRST_WITHIN);
 }
 

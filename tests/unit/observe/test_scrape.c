@@ -440,7 +440,7 @@ static void test_hang(void **state)
 /* Hundreds that hang do not keep those that answer from being asked. */
 static void test_hanging_crowd(void **state)
 {
-	enum { CROWD = 400, GOOD = 10 };
+	enum { CROWD = 300, GOOD = 10 };
 	struct server *h = server_start(""), *s = server_start(PAGE_OK);
 	struct world w = {.base = event_base_new(), .endpoints = endpoints_new(CROWD + GOOD)};
 	struct scrape_target bad = target(h), good = target(s);
