@@ -12,7 +12,8 @@
  * What follows a value depends only on whether the innermost bracket is an object, so a bit per
  * open level is all the memory there is; depth needs no recursion and costs no stack.
  *
- * Time goes into strings. Their inner loop is text_plain(); keys are looked at only at depth 1.
+ * Time goes into strings. Their inner loop is text_string(), which may also judge escapes and
+ * UTF-8 in bulk; what it leaves is judged here, one by one; keys are looked at only at depth 1.
  *
  * Duplicates: the second top-level "model" is an error where its key ends, whatever its value,
  * because servers differ in which of two they obey.
@@ -69,7 +70,8 @@ static enum json_result run(struct json *j, const struct span *text, const char 
 {
 	const char *const seg = p;
 	const char *why;
-	bool object = j->depth > 0 && json_is_object(j, j->depth - 1);
+	unsigned depth = j->depth;
+	bool object = depth > 0 && json_is_object(j, depth - 1);
 	bool escaped = j->escaped;
 	bool in_key = j->in_key;
 	int64_t string_at = j->string_at;
@@ -93,6 +95,10 @@ static enum json_result run(struct json *j, const struct span *text, const char 
 
 	switch (state) {
 	case JSON_VALUE:
+		if (depth == 0)
+			goto top;
+		if (j->in_model)
+			goto model;
 		goto value;
 	case JSON_FIRST_ELEMENT:
 		goto first_element;
@@ -132,6 +138,18 @@ static enum json_result run(struct json *j, const struct span *text, const char 
 		goto word;
 	}
 
+top:
+	p = text_blank(p, end);
+	LEAVE_AT_END(JSON_VALUE);
+	j->top = *p;
+	goto value;
+model:
+	p = text_blank(p, end);
+	LEAVE_AT_END(JSON_VALUE);
+	if (begins_value(*p))
+		BAD("the model is not a string");
+	goto value;
+
 first_element:
 	p = text_blank(p, end);
 	LEAVE_AT_END(JSON_FIRST_ELEMENT);
@@ -141,21 +159,21 @@ value:
 	p = text_blank(p, end);
 	LEAVE_AT_END(JSON_VALUE);
 	c = *p;
-	if (j->depth == 0)
-		j->top = c;
 	if (c == '"') {
 		in_key = false;
 		goto string_begin;
 	}
-	if (j->in_model && begins_value(c))
-		BAD("the model is not a string");
+	if (c >= '1' && c <= '9') {
+		p++;
+		goto integer;
+	}
 	switch (c) {
 	case '{':
 	case '[':
-		if (j->depth >= j->max_depth)
+		if (depth >= j->max_depth)
 			BAD("nested too deep");
 		object = c == '{';
-		json_push(j, object);
+		json_mark(j, depth++, object);
 		p++;
 		if (object)
 			goto first_key;
@@ -179,11 +197,8 @@ value:
 		p++;
 		goto zero;
 	default:
-		if (!is_digit(c))
-			BAD(c == '\xef' && OFFSET(p) == 0 ? "a byte order mark before the JSON"
-							  : "not a JSON value");
-		p++;
-		goto integer;
+		BAD(c == '\xef' && OFFSET(p) == 0 ? "a byte order mark before the JSON"
+						  : "not a JSON value");
 	}
 
 first_key:
@@ -202,8 +217,7 @@ string_begin:
 	string_at = OFFSET(p);
 	escaped = false;
 string:
-	p = text_plain(p, end);
-string_stop:
+	p = text_string(p, end, &escaped);
 	LEAVE_AT_END(JSON_STRING);
 	c = *p;
 	if (c == '"')
@@ -243,10 +257,7 @@ escape:
 	case 'n':
 	case 'r':
 	case 't':
-		/* runs of escapes (\n\n, \\\") and short words between them */
-		if (p < end && text_is_plain[(unsigned char)*p])
-			goto string;
-		goto string_stop;
+		goto string;
 	case 'u':
 		lead.need = 4;
 		goto hex;
@@ -266,7 +277,7 @@ hex:
 
 string_end:
 	if (in_key) {
-		if (j->depth == 1 && string_at >= 0 &&
+		if (depth == 1 && string_at >= 0 &&
 		    key_is_model(text, string_at, OFFSET(p) - string_at, escaped)) {
 			if (j->key) {
 				p = seg + (string_at - 1 - base);
@@ -294,12 +305,14 @@ colon:
 	if (*p != ':')
 		BAD("no colon after a key");
 	p++;
+	if (j->in_model)
+		goto model;
 	goto value;
 
 after:
 	p = text_blank(p, end);
 	LEAVE_AT_END(JSON_AFTER);
-	if (j->depth == 0)
+	if (depth == 0)
 		BAD("bytes after the end of the JSON");
 	if (*p == ',') {
 		p++;
@@ -311,8 +324,8 @@ after:
 		BAD(object ? "no comma or } after a member" : "no comma or ] after an element");
 close:
 	p++;
-	j->depth--;
-	object = j->depth > 0 && json_is_object(j, j->depth - 1);
+	depth--;
+	object = depth > 0 && json_is_object(j, depth - 1);
 	goto after;
 
 minus:
@@ -325,8 +338,7 @@ zero:
 	LEAVE_AT_END(JSON_ZERO);
 	goto after_integer;
 integer:
-	while (p < end && is_digit(*p))
-		p++;
+	p = text_digits(p, end);
 	LEAVE_AT_END(JSON_INT);
 after_integer:
 	if (*p == '.') {
@@ -343,8 +355,7 @@ dot:
 	if (!is_digit(*p))
 		BAD("a number without digits after the point");
 fraction:
-	while (p < end && is_digit(*p))
-		p++;
+	p = text_digits(p, end);
 	LEAVE_AT_END(JSON_FRACTION);
 	goto after_fraction;
 e:
@@ -356,8 +367,7 @@ e_sign:
 	if (!is_digit(*p))
 		BAD("a number without digits in its exponent");
 e_int:
-	while (p < end && is_digit(*p))
-		p++;
+	p = text_digits(p, end);
 	LEAVE_AT_END(JSON_E_INT);
 	goto after;
 
@@ -378,13 +388,14 @@ bad:
 
 leave:
 	j->state = state;
+	j->depth = depth;
 	j->escaped = escaped;
 	j->in_key = in_key;
 	j->string_at = string_at;
 	j->need = lead.need;
 	j->lo = lead.lo;
 	j->hi = lead.hi;
-	if (j->depth > 0)
+	if (depth > 0)
 		return JSON_OPEN;
 	switch (state) {
 	case JSON_AFTER:

@@ -73,15 +73,12 @@ static inline bool json_is_object(const struct json *j, unsigned level)
 	return j->objects[level / 64] >> (level % 64) & 1;
 }
 
-static inline void json_push(struct json *j, bool object)
+static inline void json_mark(struct json *j, unsigned level, bool object)
 {
-	uint64_t bit = (uint64_t)1 << (j->depth % 64);
+	uint64_t bit = (uint64_t)1 << (level % 64);
+	uint64_t *word = &j->objects[level / 64];
 
-	if (object)
-		j->objects[j->depth / 64] |= bit;
-	else
-		j->objects[j->depth / 64] &= ~bit;
-	j->depth++;
+	*word = object ? *word | bit : *word & ~bit;
 }
 
 #endif

@@ -67,7 +67,7 @@ static bool walk_back(struct json *j, struct walk *w, const char **at)
 				*at = p;
 				return false;
 			}
-			json_push(j, c == '}');
+			json_mark(j, j->depth++, c == '}');
 			w->next = c;
 			break;
 		case '{':

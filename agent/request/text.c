@@ -1,8 +1,9 @@
 #include "request/text.h"
 
 /*
- * SSE2 is part of every x86-64, so it needs no asking at run time. A portable loop does the rest
- * of the run and everything elsewhere; both are compared byte by byte in the tests.
+ * SSE2 is part of every x86-64, so it needs no asking at run time; AVX2 is asked for, and has a
+ * file of its own. A portable loop does the rest of each run and everything elsewhere (and
+ * everything under TEXT_PORTABLE). All are compared with the plainest code there is in the tests.
  */
 
 #define P8   1, 1, 1, 1, 1, 1, 1, 1
@@ -22,7 +23,7 @@ const uint8_t text_is_plain[256] = {
 
 const char *text_plain_far(const char *p, const char *end)
 {
-#if defined(__SSE2__)
+#if TEXT_HAS_SSE2
 	const __m128i quote = _mm_set1_epi8('"');
 	const __m128i slash = _mm_set1_epi8('\\');
 	const __m128i space = _mm_set1_epi8(0x20);
@@ -66,16 +67,24 @@ const char *text_plain_far(const char *p, const char *end)
 	return p;
 }
 
+const char *text_string_far(const char *p, const char *end, bool *escaped)
+{
+#if TEXT_HAS_AVX2
+	if (end - p >= 64 && __builtin_cpu_supports("avx2")) {
+		p = text_string_avx2(p, end, escaped);
+		if (p < end && !text_is_plain[(unsigned char)*p])
+			return p;
+	}
+#endif
+	(void)escaped;
+	return text_plain_far(p, end);
+}
+
 const char *text_blank_far(const char *p, const char *end)
 {
-#if defined(__SSE2__)
+#if TEXT_HAS_SSE2
 	while (end - p >= 16) {
-		__m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
-		__m128i blank = _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8(' ')),
-							  _mm_cmpeq_epi8(v, _mm_set1_epi8('\n'))),
-					     _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('\r')),
-							  _mm_cmpeq_epi8(v, _mm_set1_epi8('\t'))));
-		unsigned mask = (unsigned)_mm_movemask_epi8(blank) ^ 0xffffu;
+		unsigned mask = text_blanks(p) ^ 0xffffu;
 
 		if (mask)
 			return p + __builtin_ctz(mask);

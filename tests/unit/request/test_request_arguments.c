@@ -59,6 +59,20 @@ static void no_bytes(void **state)
 	ASSERT_STATUS("no_model", in, &whole);
 }
 
+/* HAProxy says it holds more than it sent: what was sent is not the whole. */
+static void less_than_body_len(void **state)
+{
+	struct request_input in = nothing;
+
+	(void)state;
+	in.body = VIEW_LIT("{\"model\":\"m\",");
+	in.body_len = 100;
+	assert_model(in, &slices, "m", 10);
+	assert_true(read_input(in, &slices).truncated);
+	in.body = VIEW_LIT("{\"a\":1,");
+	ASSERT_STATUS("too_large", in, &slices);
+}
+
 static void model_alone(void **state)
 {
 	struct request_input in = nothing;
@@ -319,6 +333,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(no_bytes),
+	    cmocka_unit_test(less_than_body_len),
 	    cmocka_unit_test(model_alone),
 	    cmocka_unit_test(bytes_win),
 	    cmocka_unit_test(model_instead_of_need_body),

