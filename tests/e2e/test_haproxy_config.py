@@ -386,6 +386,16 @@ def test_announced_too_large(rig):
     assert rig.agent.notifies == []
 
 
+def test_expect_100(rig):
+    """A client that asks first is told 100, or at once that its body is too large."""
+    limit = 8388608 if at_least(rig.version, "3.4") else 1048576
+    for length, wanted in ((5, b"HTTP/1.1 100"), (limit + 1, b"HTTP/1.1 413")):
+        with socket.create_connection(("127.0.0.1", rig.h.port), timeout=30) as s:
+            s.sendall(f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n"
+                      f"content-length: {length}\r\n\r\n".encode())
+            assert s.recv(65536).startswith(wanted)
+
+
 def test_largest_body(rig):
     body = os.urandom(1024) * 1024
     assert rig.told(body=body, **{f"x-{i}": "y" * 1000 for i in range(50)})["length"] == 1048576
@@ -567,6 +577,18 @@ def test_fail_open_knows_no_404(alone, body):
     assert status == 503 and json.loads(told)["error"]["code"] == "service_unavailable"
     assert int(headers["retry-after"]) > 0
     assert json.loads(alone.request(path=MESSAGES, body=body)[2])["type"] == "error"
+
+
+def test_fail_open_forwards_no_unchecked_name(alone):
+    """json_query decodes escapes: such a name must not become header lines."""
+    for n in alone.servers.values():
+        n.requests.clear()
+    for name in ("llama\\r\\nX-Injected: 1", "x\\u000d\\u000aX-Injected: 1", "llama\\u0000",
+                 "\\nllama", "llama\\u007f"):
+        body = b'{"model":"' + name.encode() + b'"}'
+        status, headers, _ = alone.request(body=body)
+        assert status == 503 and "x-injected" not in headers
+    assert not [r for s in alone.servers.values() for r in s.requests]
 
 
 def test_fail_open_gets(alone):
