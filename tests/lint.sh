@@ -42,7 +42,7 @@ sources() {
 }
 
 check_format() {
-	sources '*.c' '*.h' | xargs clang-format --dry-run -Werror
+	sources '*.c' '*.h' | xargs clang-format --dry-run -Werror --ferror-limit=1
 }
 
 check_shell() {

@@ -44,8 +44,11 @@ def main():
     kept = os.path.join(build, "tidy")
     os.makedirs(kept, exist_ok=True)
     rules = subprocess.run([TIDY, "--version"], stdout=subprocess.PIPE, check=True).stdout
-    with open(os.path.join(ROOT, ".clang-tidy"), "rb") as f:
-        rules += f.read()
+    for at, dirs, files in os.walk(ROOT):
+        dirs[:] = sorted(d for d in dirs if d[0] != "." and not d.startswith("build"))
+        if ".clang-tidy" in files:
+            with open(os.path.join(at, ".clang-tidy"), "rb") as f:
+                rules += f.read()
 
     def tidy(path):
         try:
