@@ -8,7 +8,7 @@
  * pool serves; one that has not answered yet serves nothing so far.
  *
  * When a variant is full HAProxy must not choose for us: it would send the request to a server
- * without the model. So a variant rejects where its pool would queue.
+ * that is known not to have the model. So a variant rejects where its pool would queue.
  *
  * Order of precedence: aliases, since somebody wrote them; then models by the order of the pools
  * in the configuration. What loses is noted, not merged.
@@ -319,7 +319,9 @@ static int make_variant(struct build *b, size_t bits, uint32_t *ret)
 	p = &b->s->pools[b->s->npools];
 	*p = *of;
 	p->n = 0;
-	p->when_full = POOL_FULL_REJECT;
+	/* Who has not answered yet most likely has what all others have. */
+	if (!has_all(b, bits))
+		p->when_full = POOL_FULL_REJECT;
 	p->known = true;
 	p->endpoints = arena_get(a, n * sizeof(*p->endpoints));
 	p->slots = arena_get(a, n * sizeof(*p->slots));

@@ -17,10 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/log.h"
-
-#define HAPROXY_FLAGS (ENDPOINT_MAINT | ENDPOINT_DRAIN | ENDPOINT_DOWN)
-#define OUT_FLAGS     (ENDPOINT_MAINT | ENDPOINT_DOWN)
+#include "discover/standing.h"
 
 struct roster {
 	struct endpoints *endpoints;
@@ -301,22 +298,23 @@ static void forgive(struct member *m)
 		m->scrape_dead = m->excused = false;
 }
 
-static void member_update(struct roster *r, struct member *m, const struct roster_want *w)
+/* True: something differs now. */
+static bool member_update(struct roster *r, struct member *m, const struct roster_want *w)
 {
-	if (same_want(m, w))
-		return;
-	if (!member_set(m, w))
-		return;
+	if (same_want(m, w) || !member_set(m, w))
+		return false;
 	forgive(m);
 	if (r->hooks.changed)
 		r->hooks.changed(&m->place, r->hooks.arg);
+	return true;
 }
 
 /* Who of the old is still there by name, in the order of @wants. */
-static void match_names(struct roster *r, struct group *g, const struct roster_want *wants,
+static bool match_names(struct roster *r, struct group *g, const struct roster_want *wants,
 			size_t n, struct member **fresh)
 {
 	struct member *names = NULL, *m;
+	bool changed = false;
 
 	for (size_t i = 0; i < g->n; i++) {
 		m = g->members[i];
@@ -336,14 +334,16 @@ static void match_names(struct roster *r, struct group *g, const struct roster_w
 	HASH_CLEAR(by_name, names);
 	for (size_t i = 0; i < n; i++)
 		if (fresh[i])
-			member_update(r, fresh[i], &wants[i]);
+			changed |= member_update(r, fresh[i], &wants[i]);
+	return changed;
 }
 
 /* The others: a known address under another name, or somebody new. */
-static void match_rest(struct roster *r, struct group *g, const struct roster_want *wants, size_t n,
+static bool match_rest(struct roster *r, struct group *g, const struct roster_want *wants, size_t n,
 		       struct member **fresh)
 {
 	struct member *addrs = NULL, *seen = NULL, *m, *other;
+	bool changed = false;
 
 	for (size_t i = 0; i < g->n; i++) {
 		m = g->members[i];
@@ -367,7 +367,7 @@ static void match_rest(struct roster *r, struct group *g, const struct roster_wa
 			HASH_FIND(by_addr, addrs, &wants[i].addr, address_len(&wants[i].addr), m);
 		if (m) {
 			HASH_DELETE(by_addr, addrs, m);
-			member_update(r, m, &wants[i]);
+			changed |= member_update(r, m, &wants[i]);
 		} else {
 			m = member_new(r, g, &wants[i]);
 		}
@@ -381,6 +381,7 @@ static void match_rest(struct roster *r, struct group *g, const struct roster_wa
 	}
 	HASH_CLEAR(by_name, seen);
 	HASH_CLEAR(by_addr, addrs);
+	return changed;
 }
 
 static bool unchanged(const struct group *g, const struct roster_want *wants, size_t n)
@@ -408,19 +409,24 @@ bool roster_set(struct roster *r, struct group *g, const struct roster_want *wan
 		return false;
 	}
 	g->refused = 0;
-	match_names(r, g, wants, n, fresh);
-	match_rest(r, g, wants, n, fresh);
+	changed |= match_names(r, g, wants, n, fresh);
+	changed |= match_rest(r, g, wants, n, fresh);
 	for (size_t i = 0; i < g->n; i++)
 		if (!g->members[i]->kept)
 			member_leave(r, g->members[i]);
-	for (size_t i = 0; i < n; i++)
-		if (fresh[i])
-			fresh[kept++] = fresh[i];
+	for (size_t i = 0; i < n; i++) {
+		if (!fresh[i])
+			continue;
+		changed |= kept >= g->n || g->members[kept] != fresh[i];
+		fresh[kept++] = fresh[i];
+	}
+	changed |= kept != g->n;
 	free(g->members);
 	g->members = fresh;
 	g->n = kept;
-	roster_judge(r, g);
-	return true;
+	if (changed)
+		roster_judge(r, g);
+	return changed;
 }
 
 bool roster_sweep(struct roster *r)
@@ -485,93 +491,6 @@ struct member *roster_server(const struct group *g, struct view server)
 	return NULL;
 }
 
-static void log_move(const struct member *m, unsigned before, unsigned now)
-{
-	static const struct {
-		unsigned flag;
-		const char *word;
-	} words[] = {
-	    {ENDPOINT_MAINT, "maint"},         {ENDPOINT_DRAIN, "drain"},
-	    {ENDPOINT_DOWN, "down"},           {ENDPOINT_SCRAPE_DEAD, "unreachable"},
-	    {ENDPOINT_NOT_READY, "not_ready"},
-	};
-	struct log_line l;
-	char text[64] = "";
-
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if (now & words[i].flag) {
-			strcat(text, text[0] ? "," : "");
-			strcat(text, words[i].word);
-		}
-	log_begin(&l, LOG_LEVEL_INFO, "endpoint_state");
-	log_str(&l, "pool", m->place.pool);
-	log_str(&l, "endpoint", m->place.name);
-	log_str(&l, "was", before ? "out" : "in");
-	log_str(&l, "state", text[0] ? text : "in");
-	log_end(&l);
-}
-
-/* HAProxy checks it, so that its UP is evidence. */
-static bool is_vouched(const struct member *m)
-{
-	return m->standing.known && !m->standing.unchecked;
-}
-
-/*
- * Two rules look at the group as a whole.
- *
- * A backup server serves while no other server can (HAProxy's own meaning of `backup`); until then
- * it counts as draining.
- *
- * The agent may be cut off from servers that HAProxy reaches well: another network, a firewall, a
- * wrong token. So failed scrapes alone never empty a group: when they are all that is left against
- * every server, those that HAProxy checks and finds UP are used by ticket counts. Where HAProxy
- * runs no checks, a failed scrape is the only evidence there is, and it counts.
- */
-void roster_judge(struct roster *r, struct group *g)
-{
-	bool active = false, reachable = false;
-
-	for (size_t i = 0; i < g->n; i++) {
-		struct member *m = g->members[i];
-
-		if (endpoint_flags(r->endpoints, m->place.slot) & ENDPOINT_SCRAPE_DEAD)
-			m->scrape_dead = true;
-		else if (!m->excused)
-			m->scrape_dead = false;
-		active |=
-		    !m->standing.backup && !m->standing.flags && (!m->scrape_dead || is_vouched(m));
-	}
-	for (size_t i = 0; i < g->n; i++) {
-		const struct member *m = g->members[i];
-
-		reachable |=
-		    !m->standing.flags && !m->scrape_dead && !(active && m->standing.backup);
-	}
-	for (size_t i = 0; i < g->n; i++) {
-		struct member *m = g->members[i];
-		unsigned want = m->standing.flags, was;
-
-		if (m->standing.backup && active)
-			want |= ENDPOINT_DRAIN;
-		if (m->scrape_dead && (reachable || !is_vouched(m)))
-			want |= ENDPOINT_SCRAPE_DEAD;
-		if (m->scrape_dead && !m->excused && !(want & ENDPOINT_SCRAPE_DEAD))
-			log_event(LOG_LEVEL_WARNING, "endpoint_excused", "pool", m->place.pool,
-				  "endpoint", m->place.name, "reason",
-				  "no server can be scraped, but HAProxy finds this one up", NULL);
-		m->excused = m->scrape_dead && !(want & ENDPOINT_SCRAPE_DEAD);
-		was = endpoint_flags(r->endpoints, m->place.slot) & ~(unsigned)ENDPOINT_FULL;
-		if ((was & (HAPROXY_FLAGS | ENDPOINT_SCRAPE_DEAD)) == want)
-			continue;
-		endpoint_set_flags(r->endpoints, m->place.slot,
-				   HAPROXY_FLAGS | ENDPOINT_SCRAPE_DEAD, want);
-		log_move(m, was, want);
-		if ((was & OUT_FLAGS) && !(want & OUT_FLAGS) && r->back)
-			r->back(m->place.slot, r->back_arg);
-	}
-}
-
 void roster_on_back(struct roster *r, void (*back)(uint32_t slot, void *arg), void *arg)
 {
 	r->back = back;
@@ -583,6 +502,11 @@ void roster_alive(struct roster *r, struct member *m)
 	endpoint_set_flags(r->endpoints, m->place.slot, ENDPOINT_SCRAPE_DEAD, 0);
 	m->scrape_dead = m->excused = false;
 	roster_judge(r, m->group);
+}
+
+void roster_judge(struct roster *r, struct group *g)
+{
+	standing_judge(r->endpoints, g->members, g->n, r->back, r->back_arg);
 }
 
 void roster_reap(struct roster *r)

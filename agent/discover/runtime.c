@@ -210,6 +210,15 @@ static int next_row(struct runtime_table *t, struct view fields[RUNTIME_COLUMNS]
 	return at > t->last ? 1 : -EPROTO;
 }
 
+/* HAProxy's names are letters, digits, "-_.:"; what could break a line or a string is none. */
+static bool is_name(struct view v)
+{
+	for (size_t i = 0; i < v.len; i++)
+		if ((unsigned char)v.ptr[i] <= ' ' || (unsigned char)v.ptr[i] >= 0x7f)
+			return false;
+	return v.len > 0;
+}
+
 enum { S_BACKEND, S_SERVER, S_ADDR, S_OP, S_ADMIN, S_WEIGHT, S_PORT, S_FQDN, S_SSL, S_N };
 static const char *const server_columns[S_N] = {"be_name",      "srv_name",        "srv_addr",
 						"srv_op_state", "srv_admin_state", "srv_uweight",
@@ -267,9 +276,9 @@ int runtime_servers_next(struct runtime_table *t, struct runtime_server *ret)
 	    .weight = number_or(f[S_WEIGHT], 1),
 	    .ssl = view_eq(f[S_SSL], VIEW_LIT("1")),
 	};
-	if (f[S_BACKEND].len == 0 || f[S_SERVER].len == 0)
+	if (!is_name(f[S_BACKEND]) || !is_name(f[S_SERVER]))
 		return -EPROTO;
-	if (f[S_FQDN].len && !view_eq(f[S_FQDN], VIEW_LIT("-")))
+	if (is_name(f[S_FQDN]) && !view_eq(f[S_FQDN], VIEW_LIT("-")))
 		ret->fqdn = f[S_FQDN];
 	read_address(f[S_ADDR], number_or(f[S_PORT], 0), &ret->addr);
 	return 1;
@@ -301,7 +310,7 @@ int runtime_stats_next(struct runtime_table *t, struct runtime_stat *ret)
 	    .queued = number_or(f[T_QCUR], 0),
 	    .limit = number_or(f[T_SLIM], 0),
 	};
-	if (f[T_BACKEND].len == 0 || f[T_SERVER].len == 0)
+	if (!is_name(f[T_BACKEND]) || !is_name(f[T_SERVER]))
 		return -EPROTO;
 	ret->backup = !ret->is_backend && number_or(f[T_BACKUP], 0) != 0;
 	return 1;

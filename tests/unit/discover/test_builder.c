@@ -346,6 +346,7 @@ static void test_variants(void **state)
 	s = build();
 	p = route(s, "m", NULL);
 	assert_int_equal(p->n, 3);
+	assert_int_equal(p->when_full, POOL_FULL_QUEUE);
 	assert_string_equal(p->endpoints[0].server, "s2");
 	assert_int_equal(route(s, "l", NULL)->n, 2);
 	snapshot_free(s);

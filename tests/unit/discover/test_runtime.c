@@ -276,6 +276,12 @@ static void test_columns(void **state)
 	assert_int_equal(runtime_servers_next(&t, &s), -EPROTO);
 	assert_int_equal(runtime_servers(view_str(SERVERS " s 10.1.1.1 2 0 1 80\n"), &t), 0);
 	assert_int_equal(runtime_servers_next(&t, &s), -EPROTO);
+	{
+		static const char nul[] = SERVERS "b s\0t 10.1.1.1 2 0 1 80\n";
+
+		assert_int_equal(runtime_servers((struct view){nul, sizeof(nul) - 1}, &t), 0);
+		assert_int_equal(runtime_servers_next(&t, &s), -EPROTO);
+	}
 	/* No address to speak of. */
 	assert_int_equal(runtime_servers(view_str(SERVERS "b s 0.0.0.0 2 0 1 80\n"
 							  "b s :: 2 0 1 80\nb s 10.0.0.1 2 0 1 0\n"

@@ -1,0 +1,95 @@
+/*
+ * From what HAProxy and the scraper say of each server of a group to endpoint flags.
+ *
+ * Two rules look at the group as a whole.
+ *
+ * A backup server serves while no other server can (HAProxy's own meaning of `backup`); until then
+ * it counts as draining.
+ *
+ * The agent may be cut off from servers that HAProxy reaches well: another network, a firewall, a
+ * wrong token. So failed scrapes alone never empty a group: when they are all that is left against
+ * every server, those that HAProxy checks and finds UP are used by ticket counts. Where HAProxy
+ * runs no checks, a failed scrape is the only evidence there is, and it counts.
+ */
+#include "discover/standing.h"
+
+#include "base/log.h"
+
+#define HAPROXY_FLAGS (ENDPOINT_MAINT | ENDPOINT_DRAIN | ENDPOINT_DOWN)
+#define OUT_FLAGS     (ENDPOINT_MAINT | ENDPOINT_DOWN)
+
+static void log_move(const struct member *m, unsigned before, unsigned now)
+{
+	static const struct {
+		unsigned flag;
+		const char *word;
+	} words[] = {
+	    {ENDPOINT_MAINT, "maint"},         {ENDPOINT_DRAIN, "drain"},
+	    {ENDPOINT_DOWN, "down"},           {ENDPOINT_SCRAPE_DEAD, "unreachable"},
+	    {ENDPOINT_NOT_READY, "not_ready"},
+	};
+	struct log_line l;
+	char text[64] = "";
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (now & words[i].flag) {
+			strcat(text, text[0] ? "," : "");
+			strcat(text, words[i].word);
+		}
+	log_begin(&l, LOG_LEVEL_INFO, "endpoint_state");
+	log_str(&l, "pool", m->place.pool);
+	log_str(&l, "endpoint", m->place.name);
+	log_str(&l, "was", before ? "out" : "in");
+	log_str(&l, "state", text[0] ? text : "in");
+	log_end(&l);
+}
+
+/* HAProxy checks it, so that its UP is evidence. */
+static bool is_vouched(const struct member *m)
+{
+	return m->standing.known && !m->standing.unchecked;
+}
+
+void standing_judge(struct endpoints *e, struct member *const *members, size_t n,
+		    void (*back)(uint32_t slot, void *arg), void *arg)
+{
+	bool active = false, reachable = false;
+
+	for (size_t i = 0; i < n; i++) {
+		struct member *m = members[i];
+
+		if (endpoint_flags(e, m->place.slot) & ENDPOINT_SCRAPE_DEAD)
+			m->scrape_dead = true;
+		else if (!m->excused)
+			m->scrape_dead = false;
+		active |=
+		    !m->standing.backup && !m->standing.flags && (!m->scrape_dead || is_vouched(m));
+	}
+	for (size_t i = 0; i < n; i++) {
+		const struct member *m = members[i];
+
+		reachable |=
+		    !m->standing.flags && !m->scrape_dead && !(active && m->standing.backup);
+	}
+	for (size_t i = 0; i < n; i++) {
+		struct member *m = members[i];
+		unsigned want = m->standing.flags, was;
+
+		if (m->standing.backup && active)
+			want |= ENDPOINT_DRAIN;
+		if (m->scrape_dead && (reachable || m->standing.flags || !is_vouched(m)))
+			want |= ENDPOINT_SCRAPE_DEAD;
+		if (m->scrape_dead && !m->excused && !(want & ENDPOINT_SCRAPE_DEAD))
+			log_event(LOG_LEVEL_WARNING, "endpoint_excused", "pool", m->place.pool,
+				  "endpoint", m->place.name, "reason",
+				  "no server can be scraped, but HAProxy finds this one up", NULL);
+		m->excused = m->scrape_dead && !(want & ENDPOINT_SCRAPE_DEAD);
+		was = endpoint_flags(e, m->place.slot) & ~(unsigned)ENDPOINT_FULL;
+		if ((was & (HAPROXY_FLAGS | ENDPOINT_SCRAPE_DEAD)) == want)
+			continue;
+		endpoint_set_flags(e, m->place.slot, HAPROXY_FLAGS | ENDPOINT_SCRAPE_DEAD, want);
+		log_move(m, was, want);
+		if ((was & OUT_FLAGS) && !(want & OUT_FLAGS) && back)
+			back(m->place.slot, arg);
+	}
+}
