@@ -14,29 +14,23 @@
  *
  * Bounds: the body by max_body (told early by Content-Length, and counted while it comes, so
  * endless and lying bodies end there), all headers together by HEADERS_MAX, time by one deadline.
- * QUICK_EXIT lets go of libcurl's resolver thread when a transfer ends before the look-up did;
- * without it libcurl joins the thread, and the loop would stand still for as long as the
- * resolver takes.
  */
 #include "net/http.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <curl/curl.h>
 #include <errno.h>
 #include <event2/event.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 #include <sys/queue.h>
 
+#include "net/http_options.h"
+
 #define HEADERS_MAX    (64 * 1024)
 #define SPARE_MAX      8            /* transfers kept for reuse */
 #define SPARE_BODY_MAX (256 * 1024) /* and what buffer each may keep */
-#define RECEIVE_BUFFER (64L * 1024)
-#define DNS_CACHE_S    10L /* names are looked up for new connections only */
-#define CA_CACHE_S     60L /* a changed CA file is seen after this */
-#define CONNECT_TO_MAX 128
+#define AGAIN_MS       50
 
 struct http_transfer {
 	TAILQ_ENTRY(http_transfer) link;
@@ -49,8 +43,7 @@ struct http_transfer {
 		TRANSFER_TELLING
 	} state;
 	CURL *easy;
-	CURLU *url;
-	struct curl_slist *headers, *connect_to;
+	struct http_options options;
 	http_done done;
 	void *arg;
 	uint64_t max_body;
@@ -72,6 +65,7 @@ struct http_client {
 	unsigned max_connections, nunder_way, nspare;
 	struct transfer_list line, under_way, broken, spare;
 	bool collecting, dying;
+	bool timer_lost; /* libcurl wants to be called, and there is no timer for it */
 };
 
 const char *http_error_name(enum http_error e)
@@ -173,9 +167,7 @@ static void transfer_destroy(struct http_transfer *t)
 {
 	if (t->easy)
 		curl_easy_cleanup(t->easy);
-	curl_url_cleanup(t->url);
-	curl_slist_free_all(t->headers);
-	curl_slist_free_all(t->connect_to);
+	http_options_deinit(&t->options);
 	free(t->body);
 	free(t);
 }
@@ -191,11 +183,7 @@ static void transfer_recycle(struct http_transfer *t)
 	}
 	/* The handle forgets its options (a token among them), not its buffers. */
 	curl_easy_reset(t->easy);
-	curl_url_cleanup(t->url);
-	curl_slist_free_all(t->headers);
-	curl_slist_free_all(t->connect_to);
-	t->url = NULL;
-	t->headers = t->connect_to = NULL;
+	http_options_deinit(&t->options);
 	if (t->size > SPARE_BODY_MAX) {
 		free(t->body);
 		t->body = NULL;
@@ -344,35 +332,57 @@ static void collect(struct http_client *c)
 
 /* libcurl and the loop */
 
+/* Without memory for a timer the loop's next turn has to do. */
+static void set_timer(struct http_client *c, const struct timeval *tv)
+{
+	if (event_add(c->timer, tv) < 0) {
+		c->timer_lost = true;
+		kick(c);
+	}
+}
+
+/* When libcurl had no memory for its own bookkeeping it has not looked at its timers either, and
+ * will not ask to be called: it is called again soon, so that deadlines hold. */
+static void drive(struct http_client *c, curl_socket_t fd, int mask)
+{
+	static const struct timeval soon = {0, AGAIN_MS * 1000};
+	int running;
+
+	if (curl_multi_socket_action(c->multi, fd, mask, &running) != CURLM_OK)
+		set_timer(c, &soon);
+	collect(c);
+}
+
 static void on_event(evutil_socket_t fd, short what, void *arg)
 {
-	struct http_client *c = arg;
-	int running, mask = 0;
+	int mask = 0;
 
 	if (what & EV_READ)
 		mask |= CURL_CSELECT_IN;
 	if (what & EV_WRITE)
 		mask |= CURL_CSELECT_OUT;
-	curl_multi_socket_action(c->multi, fd, mask, &running);
-	collect(c);
+	drive(arg, fd, mask);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
-	struct http_client *c = arg;
-	int running;
-
 	(void)fd;
 	(void)what;
-	curl_multi_socket_action(c->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-	collect(c);
+	drive(arg, CURL_SOCKET_TIMEOUT, 0);
 }
 
 static void on_kick(evutil_socket_t fd, short what, void *arg)
 {
+	struct http_client *c = arg;
+	bool lost = c->timer_lost;
+
 	(void)fd;
 	(void)what;
-	collect(arg);
+	c->timer_lost = false;
+	if (lost)
+		drive(c, CURL_SOCKET_TIMEOUT, 0);
+	else
+		collect(c);
 }
 
 /* A socket that cannot be watched for want of memory is left to the transfer's deadline. */
@@ -410,7 +420,7 @@ static int on_timeout(CURLM *multi, long timeout_ms, void *arg)
 	if (timeout_ms < 0)
 		event_del(c->timer);
 	else
-		event_add(c->timer, &tv);
+		set_timer(c, &tv);
 	return 0;
 }
 
@@ -496,155 +506,16 @@ struct http_client *http_client_free(struct http_client *c)
 
 /* Requests */
 
-static int read_url(const char *text, CURLU **ret)
+static int set_callbacks(struct http_transfer *t)
 {
-	CURLUcode r;
-	CURLU *url;
-
-	/* Other schemes, and none, are as wrong as what libcurl cannot read. */
-	if (strncasecmp(text, "http://", 7) != 0 && strncasecmp(text, "https://", 8) != 0)
-		return -EINVAL;
-	url = curl_url();
-	if (!url)
+	if (curl_easy_setopt(t->easy, CURLOPT_PRIVATE, t) != CURLE_OK ||
+	    curl_easy_setopt(t->easy, CURLOPT_ERRORBUFFER, t->detail) != CURLE_OK ||
+	    curl_easy_setopt(t->easy, CURLOPT_WRITEFUNCTION, on_body) != CURLE_OK ||
+	    curl_easy_setopt(t->easy, CURLOPT_WRITEDATA, t) != CURLE_OK ||
+	    curl_easy_setopt(t->easy, CURLOPT_HEADERFUNCTION, on_header) != CURLE_OK ||
+	    curl_easy_setopt(t->easy, CURLOPT_HEADERDATA, t) != CURLE_OK)
 		return -ENOMEM;
-	r = curl_url_set(url, CURLUPART_URL, text, 0);
-	if (r != CURLUE_OK) {
-		curl_url_cleanup(url);
-		return r == CURLUE_OUT_OF_MEMORY ? -ENOMEM : -EINVAL;
-	}
-	*ret = url;
 	return 0;
-}
-
-static bool has_control(const char *text)
-{
-	for (; *text; text++)
-		if ((unsigned char)*text < 0x20 || *text == 0x7f)
-			return true;
-	return false;
-}
-
-static bool all_digits(const char *text)
-{
-	return *text && strspn(text, "0123456789") == strlen(text) && strlen(text) <= 5;
-}
-
-/* "::HOST:PORT", libcurl's way to say: whatever the URL says, connect there. */
-static int write_connect_to(char *out, size_t size, const char *where)
-{
-	const char *colon = strrchr(where, ':');
-	struct in6_addr v6;
-	char host[INET6_ADDRSTRLEN + 2];
-	size_t len = strlen(where);
-	const char *port = "";
-
-	if (inet_pton(AF_INET6, where, &v6) == 1) {
-		snprintf(out, size, "::[%s]:", where);
-		return 0;
-	}
-	if (colon && (len < 1 || where[len - 1] != ']')) {
-		if (!all_digits(colon + 1))
-			return -EINVAL;
-		port = colon + 1;
-		len = (size_t)(colon - where);
-	}
-	if (len == 0 || len >= sizeof(host))
-		return -EINVAL;
-	memcpy(host, where, len);
-	host[len] = '\0';
-	if (host[0] == '[' && host[len - 1] == ']') {
-		host[len - 1] = '\0';
-		if (inet_pton(AF_INET6, host + 1, &v6) != 1)
-			return -EINVAL;
-		host[len - 1] = ']';
-	} else if (inet_pton(AF_INET, host, &v6) != 1) {
-		return -EINVAL;
-	}
-	snprintf(out, size, "::%s:%s", host, port);
-	return 0;
-}
-
-static int append(struct curl_slist **list, const char *text)
-{
-	struct curl_slist *longer = curl_slist_append(*list, text);
-
-	if (!longer)
-		return -ENOMEM;
-	*list = longer;
-	return 0;
-}
-
-static int set_bearer(struct http_transfer *t, const char *bearer)
-{
-	char *header;
-	int r;
-
-	if (asprintf(&header, "Authorization: Bearer %s", bearer) < 0)
-		return -ENOMEM;
-	r = append(&t->headers, header);
-	explicit_bzero(header, strlen(header));
-	free(header);
-	return r;
-}
-
-static int set_options(struct http_transfer *t, const struct http_request *req)
-{
-	CURL *easy = t->easy;
-	uint64_t limit = req->max_body < INT64_MAX ? req->max_body : INT64_MAX;
-	char connect_to[CONNECT_TO_MAX];
-	CURLcode r = CURLE_OK;
-
-	if (req->bearer && req->bearer[0] && set_bearer(t, req->bearer) < 0)
-		return -ENOMEM;
-	if (req->connect_to) {
-		if (write_connect_to(connect_to, sizeof(connect_to), req->connect_to) < 0)
-			return -EINVAL;
-		if (append(&t->connect_to, connect_to) < 0)
-			return -ENOMEM;
-	}
-#define SET(option, value)                                                                         \
-	do {                                                                                       \
-		if (r == CURLE_OK)                                                                 \
-			r = curl_easy_setopt(easy, option, value);                                 \
-	} while (0)
-	SET(CURLOPT_CURLU, t->url);
-	SET(CURLOPT_PRIVATE, t);
-	SET(CURLOPT_HTTPGET, 1L);
-	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	SET(CURLOPT_USERAGENT, "spoa-inference/" SPOA_VERSION);
-	SET(CURLOPT_HTTPHEADER, t->headers);
-	SET(CURLOPT_CONNECT_TO, t->connect_to);
-	SET(CURLOPT_FOLLOWLOCATION, 0L);
-	SET(CURLOPT_HTTP_CONTENT_DECODING, 0L);
-	SET(CURLOPT_PROXY, "");
-	SET(CURLOPT_NOPROXY, "*");
-	SET(CURLOPT_NOSIGNAL, 1L);
-	SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-#if LIBCURL_VERSION_NUM >= 0x075500
-	SET(CURLOPT_PROTOCOLS_STR, "http,https");
-#else
-	SET(CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
-#endif
-#if LIBCURL_VERSION_NUM >= 0x075700
-	SET(CURLOPT_QUICK_EXIT, 1L);
-	SET(CURLOPT_CA_CACHE_TIMEOUT, CA_CACHE_S);
-#endif
-	SET(CURLOPT_DNS_CACHE_TIMEOUT, DNS_CACHE_S);
-	SET(CURLOPT_TIMEOUT_MS, (long)(req->timeout_ms ? req->timeout_ms : 1));
-	SET(CURLOPT_BUFFERSIZE, RECEIVE_BUFFER);
-	SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)limit);
-	SET(CURLOPT_SSL_VERIFYPEER, req->tls_verify ? 1L : 0L);
-	SET(CURLOPT_SSL_VERIFYHOST, req->tls_verify ? 2L : 0L);
-	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-	if (req->ca_file)
-		SET(CURLOPT_CAINFO, req->ca_file);
-	SET(CURLOPT_ERRORBUFFER, t->detail);
-	SET(CURLOPT_WRITEFUNCTION, on_body);
-	SET(CURLOPT_WRITEDATA, t);
-	SET(CURLOPT_HEADERFUNCTION, on_header);
-	SET(CURLOPT_HEADERDATA, t);
-#undef SET
-	return r == CURLE_OK ? 0 : -ENOMEM;
 }
 
 static struct http_transfer *transfer_take(struct http_client *c)
@@ -676,25 +547,27 @@ static struct http_transfer *transfer_take(struct http_client *c)
 int http_get(struct http_client *c, const struct http_request *req, http_done done, void *arg,
 	     struct http_transfer **ret)
 {
+	struct http_options options;
 	struct http_transfer *t;
-	CURLU *url;
 	int r;
 
-	if (c->dying || (req->bearer && has_control(req->bearer)))
+	if (c->dying)
 		return -EINVAL;
-	r = read_url(req->url, &url);
+	r = http_options_init(&options, req);
 	if (r < 0)
 		return r;
 	t = transfer_take(c);
 	if (!t) {
-		curl_url_cleanup(url);
+		http_options_deinit(&options);
 		return -ENOMEM;
 	}
-	t->url = url;
+	t->options = options;
 	t->done = done;
 	t->arg = arg;
 	t->max_body = req->max_body;
-	r = set_options(t, req);
+	r = http_options_apply(&t->options, req, t->easy);
+	if (r == 0)
+		r = set_callbacks(t);
 	if (r < 0) {
 		transfer_recycle(t);
 		return r;
