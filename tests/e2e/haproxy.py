@@ -219,12 +219,13 @@ class HAProxy:
             lines = self.runtime("show stat").lstrip("# ").splitlines()
             for row in csv.DictReader(lines):
                 # UP before the first check has ended is only HAProxy's hope.
-                checked = state != "UP" or row["check_status"].lstrip("* ").startswith("L7")
+                checked = state != "UP" or row["check_status"].lstrip("* ") in ("L4OK", "L6OK", "L7OK")
                 here = (row["pxname"], row["svname"]) == (backend, name)
                 if here and checked and row["status"].startswith(state):
                     return
             time.sleep(0.02)
-        raise RuntimeError(f"{server} is not {state}:\n{self.runtime('show stat')}\n{self.log()}")
+        rows = [line[:300] for line in self.runtime("show stat").splitlines() if name in line]
+        raise RuntimeError(f"{server} is not {state}: {rows}\n{self.log()}")
 
     def stop(self, keep=False):
         if self.process and self.process.poll() is None:

@@ -841,6 +841,76 @@ class HttpOn:
         self._s.close()
 
 
+# ---- the lines to copy ---------------------------------------------------------------------------
+
+EXISTING = """
+global
+    stats socket "${INFERENCE_STATS_SOCKET}" mode 660 level admin
+    log "${INFERENCE_LOG}" local0
+    tune.bufsize 262144
+defaults
+    log global
+    mode http
+    log-format "MINE %[capture.req.uri] %s"
+    option dontlognull
+    timeout connect 5000
+    timeout client 50000
+    timeout server 50000
+frontend web
+    bind "${INFERENCE_BIND}"
+@FRONTEND@
+    default_backend site
+backend site
+    http-request return status 200 content-type text/plain string "the site"
+backend llama
+@BACKEND@
+    server llama1 "${LLAMA1}" check
+    server llama2 "${LLAMA2}" check
+    server llama3 "${LLAMA3}" check
+backend phi4
+@BACKEND@
+    server phi1 "${PHI1}" check
+    server phi2 "${PHI2}" check
+    server phi3 "${PHI3}" check
+"""
+
+
+@pytest.mark.parametrize("version", versions())
+def test_the_lines_to_copy(version):
+    """README.md's lines in somebody's haproxy.cfg, with the sections it names."""
+    here = os.path.join(os.path.dirname(__file__), "..", "..", "haproxy")
+    with open(os.path.join(here, "README.md"), encoding="utf-8") as f:
+        text = f.read().split("## Into your own haproxy.cfg")[1].split("\n## ")[0]
+    frontend, backend = re.findall(r"```\n(.*?)```", text, re.S)
+    with open(os.path.join(here, "haproxy.cfg"), encoding="utf-8") as f:
+        shipped = f.read()
+    sections = dict(re.findall(r"^((?:ring|backend) inference-\S+)\n(.*?)(?=^\S|\Z)", shipped, re.S | re.M))
+    assert set(sections) == {"ring inference-feedback", "backend inference-agent",
+                             "backend inference-admin", "backend inference-answers"}
+    frontend = frontend.replace("/etc/haproxy/", "${INFERENCE_DIR}/")
+    frontend = re.sub(r"config (\S+)", r'config "\1"', frontend)
+    config = EXISTING.replace("@FRONTEND@", frontend).replace("@BACKEND@", backend)
+    del sections["backend inference-admin"]
+    config += "".join(f"{name}\n{body}" for name, body in sections.items())
+    with Rig(version, files={"haproxy.cfg": config}) as rig:
+        got = rig.told(X_Gateway_Model_Name="forged", X_GATEWAY_DESTINATION_ENDPOINT="forged")
+        assert got["server"] == "llama2"
+        assert not [k for k in got["headers"] if k.startswith("x-gateway")]
+        assert rig.told(body=b"x" * 200_000)["server"] == "llama2"
+        assert rig.feedback.next(ticket=str(TICKET))["server"] == "llama2"
+        rig.answer = {"verdict": "model_not_found", "status": 404, "model": "x"}
+        status, _, body = rig.request()
+        assert status == 404 and json.loads(body)["error"]["code"] == "model_not_found"
+        rig.answer = {"verdict": "no_model", "status": 0}
+        assert rig.request()[2] == b"the site"
+        assert rig.request("GET", "/index.html", None)[2] == b"the site"
+        end = time.monotonic() + 20
+        while "MINE /index.html" not in rig.h.log() and time.monotonic() < end:
+            time.sleep(0.02)
+        mine = [x for x in rig.h.log().splitlines() if "MINE" in x]
+        assert len(mine) == 5 and not [x for x in mine if "ticket" in x]
+
+
 # ---- HTTP/2 over TLS -----------------------------------------------------------------------------
 
 
