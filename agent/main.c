@@ -17,25 +17,25 @@
 #define EXIT_USAGE 2
 
 static const char usage[] =
-	"spoa-inference: tells HAProxy which model server an inference request should go to\n"
-	"\n"
-	"  spoa-inference -f FILE             run in the foreground; SIGTERM drains and ends,\n"
-	"                                     SIGHUP reads FILE again\n"
-	"  spoa-inference -f FILE -t          check FILE and end: 0 it is good, 1 it is not\n"
-	"  spoa-inference explain -f FILE [--path P] [--content-type T] < BODY\n"
-	"                                     tell where this body would go now, and why\n"
-	"  spoa-inference --help-config       every option there is, as Markdown\n"
-	"  spoa-inference --version\n"
-	"  spoa-inference --help\n"
-	"\n"
-	"FILE is YAML; \"-\" is standard input. The smallest that works, for a haproxy.cfg with the\n"
-	"backends llama and phi4 and a stats socket:\n"
-	"\n"
-	"  haproxy:\n"
-	"    socket: /run/haproxy/admin.sock\n"
-	"  pools:\n"
-	"    llama: {}\n"
-	"    phi4: {}\n";
+    "spoa-inference: tells HAProxy which model server an inference request should go to\n"
+    "\n"
+    "  spoa-inference -f FILE             run in the foreground; SIGTERM drains and ends,\n"
+    "                                     SIGHUP reads FILE again\n"
+    "  spoa-inference -f FILE -t          check FILE and end: 0 it is good, 1 it is not\n"
+    "  spoa-inference explain -f FILE [--path P] [--content-type T] < BODY\n"
+    "                                     tell where this body would go now, and why\n"
+    "  spoa-inference --help-config       every option there is, as Markdown\n"
+    "  spoa-inference --version\n"
+    "  spoa-inference --help\n"
+    "\n"
+    "FILE is YAML; \"-\" is standard input. The smallest that works, for a haproxy.cfg with the\n"
+    "backends llama and phi4 and a stats socket:\n"
+    "\n"
+    "  haproxy:\n"
+    "    socket: /run/haproxy/admin.sock\n"
+    "  pools:\n"
+    "    llama: {}\n"
+    "    phi4: {}\n";
 
 struct arguments_given {
 	const char *file;
@@ -46,14 +46,14 @@ struct arguments_given {
 enum { OPTION_VERSION = 256, OPTION_HELP_CONFIG, OPTION_PATH, OPTION_TYPE };
 
 static const struct option options[] = {
-	{"file", required_argument, NULL, 'f'},
-	{"test", no_argument, NULL, 't'},
-	{"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, OPTION_VERSION},
-	{"help-config", no_argument, NULL, OPTION_HELP_CONFIG},
-	{"path", required_argument, NULL, OPTION_PATH},
-	{"content-type", required_argument, NULL, OPTION_TYPE},
-	{NULL, 0, NULL, 0},
+    {"file", required_argument, NULL, 'f'},
+    {"test", no_argument, NULL, 't'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {"help-config", no_argument, NULL, OPTION_HELP_CONFIG},
+    {"path", required_argument, NULL, OPTION_PATH},
+    {"content-type", required_argument, NULL, OPTION_TYPE},
+    {NULL, 0, NULL, 0},
 };
 
 /* -1: go on; else the exit status. */

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #define CLOCK_NS_PER_MS UINT64_C(1000000)
-#define CLOCK_NS_PER_S UINT64_C(1000000000)
+#define CLOCK_NS_PER_S  UINT64_C(1000000000)
 
 /* CLOCK_MONOTONIC in nanoseconds; never 0. */
 uint64_t clock_mono_ns(void);

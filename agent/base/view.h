@@ -11,7 +11,7 @@ struct view {
 	size_t len;
 };
 
-#define VIEW_NULL ((struct view){NULL, 0})
+#define VIEW_NULL   ((struct view){NULL, 0})
 #define VIEW_LIT(s) ((struct view){"" s, sizeof(s) - 1})
 
 static inline struct view view_str(const char *s)

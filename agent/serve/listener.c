@@ -131,6 +131,12 @@ static bool open_door(struct listener *l, const char *text, const struct config 
 		log_str(&line, "option", "listen.spop");
 		log_str(&line, "address", text);
 		log_errno(&line, "error", -fd);
+		if (fd == -ENOENT)
+			log_str(&line, "remedy",
+				"make the socket's folder, writable for this user and open for "
+				"HAProxy's");
+		else if (fd == -EADDRINUSE)
+			log_str(&line, "remedy", "another process listens there: stop it first");
 		log_end(&line);
 		return false;
 	}
