@@ -238,7 +238,7 @@ static void check_slices(const struct golden *g, const struct request *want)
 	struct request_input in = input_of(g, (struct view){g->body, g->len});
 	bool strict = want->status == REQUEST_OK || want->status == REQUEST_NO_MODEL;
 	size_t n = g->len;
-	size_t step = n <= 200 ? 1 : n / 200 + 1;
+	size_t step = n <= 100 ? 1 : n / 100 + 1;
 
 	/* an epilogue with parts in it looks like the body from behind */
 	if (strcmp(g->name, "multipart-epilogue-parts") == 0)

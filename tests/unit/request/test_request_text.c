@@ -170,6 +170,8 @@ static void strings(void **state)
 	    "😀",
 	    "\xed\x9f\xbf",
 	    "\xf4\x8f\xbf\xbf",
+	    "\xe0\xa0\x80",
+	    "\xf0\x90\x80\x80",
 	    /* wrong ones, and the end */
 	    "\"",
 	    "\\",
@@ -180,6 +182,9 @@ static void strings(void **state)
 	    "\xe2\x82",
 	    "\xf0\x9f\x98",
 	    "\xc0\xaf",
+	    "\xe0\xa0",
+	    "\xf0\x90",
+	    "\xf0\x90\x80",
 	    "\xe0\x9f\xbf",
 	    "\xed\xa0\x80",
 	    "\xf0\x8f\xbf\xbf",
@@ -187,7 +192,7 @@ static void strings(void **state)
 	    "\xff",
 	    "\n",
 	};
-	const uint32_t good = 13, all = sizeof(bits) / sizeof(*bits);
+	const uint32_t good = 15, all = sizeof(bits) / sizeof(*bits);
 	size_t passed = 0, total = 0;
 
 	(void)state;
