@@ -145,7 +145,8 @@ static void test_keep_fixed(void **state)
 				  "log.target limits.tickets ");
 	assert_int_equal(new->workers, 1);
 	assert_int_equal(new->listen.spop.n, 1);
-	assert_string_equal(new->listen.spop.items[0], "unix@/var/lib/haproxy/spoa-inference/spop.sock");
+	assert_string_equal(new->listen.spop.items[0],
+			    "unix@/var/lib/haproxy/spoa-inference/spop.sock");
 	assert_string_equal(new->listen.spop_group, "g");
 	assert_int_equal(new->listen.spop_mode, 0660);
 	assert_int_equal(new->log.target, LOG_TARGET_STDERR);
