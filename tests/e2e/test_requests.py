@@ -265,9 +265,12 @@ def test_404_names_what_was_asked_and_nothing_else(stack, path, anthropic):
 def test_413(stack, path, anthropic):
     with socket.create_connection(("127.0.0.1", stack.port), 20) as s:
         s.sendall(b"POST %s HTTP/1.1\r\nhost: t\r\ncontent-length: 99000000\r\n\r\n" % path.encode())
-        head, _, body = s.makefile("rb").read().partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 413 ")
-    said = json.loads(body)
+        f = s.makefile("rb")
+        assert f.readline().startswith(b"HTTP/1.1 413 ")
+        while (line := f.readline()) != b"\r\n":
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split(b":")[1])
+        said = json.loads(f.read(length))
     assert said["error"]["message"] and (said.get("type") == "error") == anthropic
 
 
