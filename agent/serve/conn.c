@@ -489,13 +489,13 @@ static bool serve_partial(struct conn *c, size_t len, const struct worker_conf *
 
 static ssize_t receive(struct conn *c, size_t *ret_partial)
 {
-	struct iovec iov[2] = {
-	    {c->partial + c->partial_len, c->partial_need - c->partial_len},
-	    {c->worker->in, WORKER_IN_SIZE},
-	};
-	ssize_t n =
-	    c->partial ? readv(c->fd, iov, 2) : read(c->fd, iov[1].iov_base, WORKER_IN_SIZE);
+	struct iovec iov[2] = {{NULL, 0}, {c->worker->in, WORKER_IN_SIZE}};
+	ssize_t n;
 
+	if (c->partial)
+		iov[0] = (struct iovec){c->partial + c->partial_len,
+					c->partial_need - c->partial_len};
+	n = c->partial ? readv(c->fd, iov, 2) : read(c->fd, iov[1].iov_base, WORKER_IN_SIZE);
 	*ret_partial = n > 0 && (size_t)n < iov[0].iov_len ? (size_t)n : iov[0].iov_len;
 	return n;
 }
