@@ -450,7 +450,7 @@ static int take_literal(struct dns_query *q, const char *host)
 
 	if (strlen(host) >= sizeof(address))
 		return 0;
-	strcpy(address, host);
+	memcpy(address, host, strlen(host) + 1);
 	if (strchr(address, ':') && (scope = strchr(address, '%')))
 		*scope++ = '\0';
 	if (inet_pton(AF_INET, address, &in->sin_addr) == 1) {

@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -68,6 +69,8 @@ static void *peer_accept(void *arg)
 		fd = accept4(p->fd, NULL, NULL, SOCK_CLOEXEC);
 		if (fd < 0)
 			continue;
+		/* Head and body are sent apart; the second must not wait for the other's ACK. */
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
 		assert(p->nthreads < PEER_CONNECTIONS_MAX);
 		c = malloc(sizeof(*c));
 		assert(c);

@@ -167,8 +167,9 @@ static struct scrape_target target(const struct server *s)
 	do {                                                                                       \
 		uint64_t began_ = clock_mono_ns();                                                 \
                                                                                                    \
+		/* Both flags: one turn, so that the condition is seen between any two rounds. */  \
 		while (!(condition)) {                                                             \
-			event_base_loop((w)->base, EVLOOP_NONBLOCK);                               \
+			event_base_loop((w)->base, EVLOOP_NONBLOCK | EVLOOP_ONCE);                 \
 			usleep(500);                                                               \
 			if (clock_mono_ns() - began_ > PATIENCE)                                   \
 				fail_msg("never: %s", #condition);                                 \
