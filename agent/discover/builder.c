@@ -81,7 +81,8 @@ static int fill_endpoints(struct build *b, struct pool *p, const struct group *g
 		if (!e->name || (place->server && !e->server))
 			return -ENOMEM;
 	}
-	p->n = (uint32_t)g->n;
+	p->n = p->nall = (uint32_t)g->n;
+	p->all = p->slots;
 	return 0;
 }
 

@@ -36,8 +36,8 @@ static bool over_limit(const struct pool *pool, const struct endpoints *e)
 
 	if (!pool->max_inflight)
 		return false;
-	for (uint32_t i = 0; i < pool->n; i++)
-		open += endpoint_open(e, pool->slots[i]);
+	for (uint32_t i = 0; i < pool->nall; i++)
+		open += endpoint_open(e, pool->all[i]);
 	return open >= pool->max_inflight;
 }
 

@@ -30,6 +30,10 @@ struct pool {
 	uint32_t n;
 	struct pool_endpoint *endpoints;
 	uint32_t *slots; /* endpoints[i].slot, dense for the scan */
+	/* The slots that max_inflight counts: those of the whole pool, also where this one holds
+	 * only the endpoints that serve some model. */
+	uint32_t nall;
+	const uint32_t *all;
 };
 
 #endif

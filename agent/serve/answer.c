@@ -135,6 +135,8 @@ static size_t write_set(const struct decision *d, variables_t set, int64_t ticke
 	spop_ack_begin(&r.ack, buf, cap, stream_id, frame_id);
 	put_str(&r, VARIABLE_VERDICT, view_str(verdict_name(d->verdict)));
 	put_int(&r, VARIABLE_STATUS, d->status);
+	if (d->unready)
+		put_int(&r, VARIABLE_ERROR, SPOE_CTX_ERR_UNKNOWN);
 	if (d->pool && (d->verdict == VERDICT_SATURATED || d->verdict == VERDICT_NO_ENDPOINT))
 		put_int(&r, VARIABLE_RETRY_AFTER, d->pool->retry_after);
 	put_model(&r, d);

@@ -64,18 +64,15 @@ static struct worker_conf *worker_conf_new(const struct config *conf)
 	return w;
 }
 
-static int publish_conf(struct control *c)
+static void publish_conf_consume(struct control *c, struct worker_conf *new)
 {
-	struct worker_conf *old = c->worker_conf, *new = worker_conf_new(c->conf);
+	struct worker_conf *old = c->worker_conf;
 
-	if (!new)
-		return -ENOMEM;
 	rcu_assign_pointer(c->worker_conf, new);
 	if (old) {
 		urcu_memb_synchronize_rcu();
 		free(old);
 	}
-	return 0;
 }
 
 /* --- the way up --- */
@@ -94,7 +91,8 @@ static int make_tables(struct control *c)
 	c->shared.cursors = calloc(conf->limits.pools + 1, sizeof(*c->shared.cursors));
 	if (!c->tickets || !c->shared.cursors)
 		return -ENOMEM;
-	return publish_conf(c);
+	c->worker_conf = worker_conf_new(conf);
+	return c->worker_conf ? 0 : -ENOMEM;
 }
 
 static int make_watch(struct control *c)
@@ -244,6 +242,7 @@ static void reload(struct control *c)
 {
 	struct config_errors errors = {0};
 	struct config *old = c->conf, *new = NULL;
+	struct worker_conf *fresh;
 
 	if (config_load(old->path, &new, &errors) < 0 ||
 	    config_keep_fixed(old, new, report_fixed, NULL) < 0) {
@@ -252,13 +251,19 @@ static void reload(struct control *c)
 		config_errors_deinit(&errors);
 		return;
 	}
+	/* Everything that can fail comes first: until then the old one is in force, whole. */
+	fresh = worker_conf_new(new);
+	if (!fresh || watch_reload(c->watch, new) < 0) {
+		reload_failed(c, &errors);
+		config_errors_deinit(&errors);
+		config_free(new);
+		free(fresh);
+		return;
+	}
 	config_errors_deinit(&errors);
 	c->conf = new;
-	if (publish_conf(c) < 0)
-		log_event(LOG_LEVEL_ERROR, "reload_partial", "why", "out of memory", NULL);
+	publish_conf_consume(c, fresh);
 	log_init((enum log_target) new->log.target, (enum log_level) new->log.level);
-	if (watch_reload(c->watch, new) < 0)
-		log_event(LOG_LEVEL_ERROR, "reload_partial", "why", "out of memory", NULL);
 	listener_reload(c->listener, new);
 	config_free(old);
 	c->reloads++;

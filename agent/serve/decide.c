@@ -94,13 +94,19 @@ void decide(const struct decide_env *env, const struct request_input *in, struct
 {
 	struct pick_env pick_env;
 
-	ret->has_model = ret->has_target = false;
+	ret->has_model = ret->has_target = ret->unready = false;
 	ret->pool = NULL;
 	ret->pick.n = 0;
 	request_read(&ret->request, in, &env->conf->limits);
 	if (read_only(env, ret))
 		return;
 	ret->pool = find_pool(env, ret);
+	if (!ret->pool && ret->has_model && !env->snapshot->ready) {
+		/* A 404 would be a guess; HAProxy has its map. */
+		ret->unready = true;
+		conclude(ret, VERDICT_NO_MODEL);
+		return;
+	}
 	if (!ret->pool) {
 		conclude(ret, ret->has_model || env->conf->no_model_reject ? VERDICT_MODEL_NOT_FOUND
 									   : VERDICT_NO_MODEL);

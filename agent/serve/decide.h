@@ -47,6 +47,7 @@ struct decision {
 	int status;              /* HTTP; 0: HAProxy goes on */
 	bool has_model;          /* request.model is a name that may be repeated to others */
 	bool has_target;         /* target was found (by name) */
+	bool unready;            /* nobody knows yet who serves it: the agent has just started */
 	const struct pool *pool; /* NULL: none */
 	struct route_target target;
 	struct pick_result pick;

@@ -148,13 +148,14 @@ static void follow_all(struct watch *w, bool tokens_only)
 
 int watch_reload(struct watch *w, const struct config *conf)
 {
-	int r;
+	int r = discover_reload(w->discover, conf);
 
+	if (r < 0)
+		return r;
 	w->conf = conf;
-	r = discover_reload(w->discover, conf);
 	/* Limits of pages are no part of a place: it is not told that they changed. */
 	follow_all(w, false);
-	return r;
+	return 0;
 }
 
 void watch_tick(struct watch *w)

@@ -22,6 +22,7 @@ struct watch_env {
  * a line was logged that says why. */
 struct watch *watch_new(const struct watch_env *env, const struct config *conf);
 struct watch *watch_free(struct watch *w);
+/* 0, or -ENOMEM: the old configuration stays in use. */
 int watch_reload(struct watch *w, const struct config *conf) __attribute__((warn_unused_result));
 /* Every second: tokens that changed on disk. */
 void watch_tick(struct watch *w);

@@ -48,6 +48,8 @@ static void settle(struct house *h)
 {
 	h->pool.endpoints = h->endpoints;
 	h->pool.slots = h->slots;
+	h->pool.all = h->slots;
+	h->pool.nall = N;
 }
 
 static void demolish(struct house *h)
@@ -218,6 +220,11 @@ static void a_pool_has_a_limit(void **state)
 		(void)open_on(&h, i);
 	}
 	assert_int_equal(ask(&h).verdict, PICK_SATURATED);
+	/* A part of the pool counts what the whole has. */
+	h.pool.n = 1;
+	assert_int_equal(ask(&h).verdict, PICK_SATURATED);
+	h.pool.max_inflight = 4;
+	assert_int_equal(ask(&h).verdict, PICK_OK);
 	demolish(&h);
 }
 
