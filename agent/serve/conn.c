@@ -78,13 +78,22 @@ static void due_clear(struct conn *c)
 	}
 }
 
-/* All deadlines of one list are as long, so its order is theirs. */
+/* Deadlines of one list are as long, so the end is the place, but for those set before a reload. */
 static void due_set(struct conn *c, bool hello, uint64_t ns)
 {
+	struct conn_list *list = hello ? &c->worker->hello_due : &c->worker->frame_due;
+	struct conn *before;
+
 	due_clear(c);
 	c->due_hello = hello;
 	c->deadline_ns = clock_mono_ns() + ns;
-	TAILQ_INSERT_TAIL(hello ? &c->worker->hello_due : &c->worker->frame_due, c, due);
+	before = TAILQ_LAST(list, conn_list);
+	while (before && before->deadline_ns > c->deadline_ns)
+		before = TAILQ_PREV(before, conn_list, due);
+	if (before)
+		TAILQ_INSERT_AFTER(list, before, c, due);
+	else
+		TAILQ_INSERT_HEAD(list, c, due);
 }
 
 /* --- the way out --- */
@@ -187,11 +196,18 @@ static void out_done(struct conn *c)
 	c->out = NULL;
 	c->out_pos = c->out_len = c->out_cap = 0;
 	event_del(&c->writer);
-	if (c->paused) {
-		c->paused = false;
-		due_clear(c);
-		event_add(&c->reader, NULL);
+	if (!c->paused)
+		return;
+	c->paused = false;
+	due_clear(c);
+	/* The pause took the deadline of a frame that was half here. */
+	if (c->partial) {
+		urcu_memb_read_lock();
+		due_set(c, false, rcu_dereference(*c->worker->env->conf)->frame_ns);
+		urcu_memb_read_unlock();
 	}
+	if (event_add(&c->reader, NULL) < 0)
+		conn_close(c, CLOSE_MEMORY);
 }
 
 /* Writes the turn's answers, or lines them up behind those that wait. */
@@ -259,6 +275,8 @@ static void count(struct worker *w, const struct decision *d, const struct reque
 		stat_add(&s->truncated, 1);
 	if (d->verdict == VERDICT_ROUTED && d->pick.n == 0)
 		stat_add(&s->any, 1);
+	else if (d->verdict == VERDICT_ROUTED)
+		endpoint_picked(w->env->endpoints, d->pool->slots[d->pick.index[0]]);
 	if (d->has_target && d->target.stat < s->nmodels)
 		stat_add(&s->models[d->target.stat].verdicts[d->verdict], 1);
 }
@@ -286,14 +304,10 @@ static void log_refusal(const struct conn *c, const struct arguments *a, const s
 
 static int64_t take_ticket(struct worker *w, const struct decision *d, uint64_t key, uint64_t now)
 {
-	uint32_t slot;
-
 	if (d->verdict != VERDICT_ROUTED || d->pick.n == 0)
 		return 0;
-	slot = d->pool->slots[d->pick.index[0]];
-	endpoint_picked(w->env->endpoints, slot);
-	return ticket_open(w->env->tickets, w->index, slot, d->has_target ? d->target.stat : 0, key,
-			   now);
+	return ticket_open(w->env->tickets, w->index, d->pool->slots[d->pick.index[0]],
+			   d->has_target ? d->target.stat : 0, key, now);
 }
 
 /*
@@ -334,7 +348,9 @@ static void serve_notify(struct conn *c, struct spop_input *in, const struct wor
 		log_refusal(c, &args, d);
 
 	bound = answer_bound(d);
-	room = out_room(c, bound);
+	if (max > WORKER_OUT_SIZE)
+		max = WORKER_OUT_SIZE;
+	room = out_room(c, bound < max ? bound : max);
 	if (c->closed)
 		return;
 	if (bound <= max) {
@@ -344,9 +360,11 @@ static void serve_notify(struct conn *c, struct spop_input *in, const struct wor
 	}
 	n = answer_write(d, conf->variables, ticket, in->frame.stream_id, in->frame.frame_id, room,
 			 max);
-	if (n == 0)
-		conn_close(c, CLOSE_ACK_TOO_BIG);
 	w->out_len += n;
+	if (n == 0) {
+		conn_flush(c);
+		conn_close(c, CLOSE_ACK_TOO_BIG);
+	}
 }
 
 static void serve_hello(struct conn *c, const struct spop_hello *hello)
@@ -441,6 +459,8 @@ static void partial_begin(struct conn *c, const uint8_t *bytes, size_t len, size
 {
 	c->partial = worker_buffer_get(c->worker, need, conf->max_partial);
 	if (!c->partial) {
+		/* The frames before this one were served: HAProxy must learn their tickets. */
+		conn_flush(c);
 		conn_close(c, CLOSE_BUFFERS);
 		return;
 	}
@@ -493,8 +513,8 @@ static ssize_t receive(struct conn *c, size_t *ret_partial)
 	ssize_t n;
 
 	if (c->partial)
-		iov[0] = (struct iovec){c->partial + c->partial_len,
-					c->partial_need - c->partial_len};
+		iov[0] =
+		    (struct iovec){c->partial + c->partial_len, c->partial_need - c->partial_len};
 	n = c->partial ? readv(c->fd, iov, 2) : read(c->fd, iov[1].iov_base, WORKER_IN_SIZE);
 	*ret_partial = n > 0 && (size_t)n < iov[0].iov_len ? (size_t)n : iov[0].iov_len;
 	return n;

@@ -38,6 +38,7 @@ struct house {
 	struct worker_env env;
 	struct worker workers[HOUSE_WORKERS];
 	unsigned nworkers, dealt;
+	int send_buffer; /* of the agent's ends, 0: as usual */
 };
 
 static inline void add_pool(struct house *h, unsigned i, char *name, uint32_t first, uint32_t n)
@@ -147,6 +148,8 @@ static inline struct peer *knock(struct house *h)
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 	assert_int_equal(fcntl(fds[1], F_SETFL, O_NONBLOCK), 0);
+	if (h->send_buffer)
+		setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &h->send_buffer, sizeof(int));
 	p->fd = fds[0];
 	p->buf = malloc(2 * FRAME_MAX);
 	spop_client_init(&p->client, FRAME_MAX - 4, SPOP_CAP_PIPELINING, false);
