@@ -33,7 +33,7 @@
 
 #define FIRST_WITHIN CLOCK_NS_PER_S /* the first turn, whatever the interval */
 #define LOG_AGAIN_NS (60 * CLOCK_NS_PER_S)
-#define TICKS_LOG2   5
+#define TICKS_LOG2   3
 #define TICKS        (1 << TICKS_LOG2)
 
 struct target {
