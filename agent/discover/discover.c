@@ -17,9 +17,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <urcu/urcu-memb.h>
 
 #include "base/clock.h"
+#include "base/grace.h"
 #include "base/log.h"
 #include "discover/arena.h"
 #include "discover/listed.h"
@@ -169,9 +169,9 @@ static void publish(struct discover *d, struct snapshot *s)
 	struct map *map;
 
 	s->version = old ? old->version + 1 : 1;
-	rcu_set_pointer(&d->current, s);
+	grace_publish(&d->current, s);
 	if (old)
-		urcu_memb_synchronize_rcu();
+		grace_wait();
 	snapshot_free(old);
 	d->publications++;
 	log_begin(&l, LOG_LEVEL_INFO, "snapshot");
@@ -455,9 +455,9 @@ struct discover *discover_free(struct discover *d)
 	names_free(d->names);
 	asker_free(d->asker);
 	last = d->current;
-	rcu_set_pointer(&d->current, NULL);
+	grace_publish(&d->current, NULL);
 	if (last)
-		urcu_memb_synchronize_rcu();
+		grace_wait();
 	snapshot_free(last);
 	roster_free(d->roster);
 	timer_free(d->rebuild);

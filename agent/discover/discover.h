@@ -47,9 +47,8 @@ struct discover *discover_free(struct discover *d);
 int discover_reload(struct discover *d, const struct config *conf)
     __attribute__((warn_unused_result));
 
-/* The published snapshot: for workers the address of the pointer, to be read by rcu_dereference()
- * under urcu_memb_read_lock(); for the control thread the snapshot itself, good until it returns to
- * the loop. Never NULL. */
+/* The published snapshot: for workers the address of the pointer, to be read by grace_read(); for
+ * the control thread the snapshot itself, good until it returns to the loop. Never NULL. */
 struct snapshot *const *discover_published(const struct discover *d);
 const struct snapshot *discover_snapshot(const struct discover *d);
 

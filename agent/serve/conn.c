@@ -23,9 +23,9 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
-#include <urcu/urcu-memb.h>
 
 #include "base/clock.h"
+#include "base/grace.h"
 #include "base/log.h"
 #include "observe/logline.h"
 #include "serve/answer.h"
@@ -202,9 +202,9 @@ static void out_done(struct conn *c)
 	due_clear(c);
 	/* The pause took the deadline of a frame that was half here. */
 	if (c->partial) {
-		urcu_memb_read_lock();
-		due_set(c, false, rcu_dereference(*c->worker->env->conf)->frame_ns);
-		urcu_memb_read_unlock();
+		grace_enter();
+		due_set(c, false, grace_read(c->worker->env->conf)->frame_ns);
+		grace_leave();
 	}
 	if (event_add(&c->reader, NULL) < 0)
 		conn_close(c, CLOSE_MEMORY);
@@ -332,7 +332,7 @@ static void serve_notify(struct conn *c, struct spop_input *in, const struct wor
 	struct arguments args;
 	struct decide_env env = {
 	    .conf = &conf->decide,
-	    .snapshot = rcu_dereference(*w->env->snapshot),
+	    .snapshot = grace_read(w->env->snapshot),
 	    .endpoints = w->env->endpoints,
 	    .cursors = w->env->cursors,
 	    .chance = worker_chance(w),
@@ -559,8 +559,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	w->out_len = 0;
-	urcu_memb_read_lock();
-	conf = rcu_dereference(*w->env->conf);
+	grace_enter();
+	conf = grace_read(w->env->conf);
 	if (!c->partial)
 		serve_shared(c, (size_t)n, conf);
 	else if (serve_partial(c, partial, conf) || (size_t)n > partial)
@@ -571,7 +571,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		event_del(&c->reader);
 		due_set(c, false, conf->frame_ns);
 	}
-	urcu_memb_read_unlock();
+	grace_leave();
 }
 
 /* --- the way in --- */
@@ -589,11 +589,11 @@ void conn_accept(struct worker *w, int fd)
 		return;
 	}
 	stat_add(&w->stats->accepted, 1);
-	urcu_memb_read_lock();
-	conf = rcu_dereference(*w->env->conf);
+	grace_enter();
+	conf = grace_read(w->env->conf);
 	spop_session_init(&c->session, conf->max_frame);
 	hello_ns = conf->hello_ns;
-	urcu_memb_read_unlock();
+	grace_leave();
 	c->worker = w;
 	c->fd = fd;
 	c->id = w->next_id++ << 6 | w->index;

@@ -16,12 +16,12 @@
 #include <stdlib.h>
 #include <sys/random.h>
 #include <unistd.h>
-#include <urcu/urcu-memb.h>
 #ifdef HAVE_SYSTEMD
 #include <systemd/sd-daemon.h>
 #endif
 
 #include "base/clock.h"
+#include "base/grace.h"
 #include "base/log.h"
 #include "serve/admin.h"
 #include "serve/page.h"
@@ -68,9 +68,9 @@ static void publish_conf_consume(struct control *c, struct worker_conf *new)
 {
 	struct worker_conf *old = c->worker_conf;
 
-	rcu_assign_pointer(c->worker_conf, new);
+	grace_publish(&c->worker_conf, new);
 	if (old) {
-		urcu_memb_synchronize_rcu();
+		grace_wait();
 		free(old);
 	}
 }

@@ -16,9 +16,9 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
-#include <urcu/urcu-memb.h>
 
 #include "base/clock.h"
+#include "base/grace.h"
 #include "base/log.h"
 #include "serve/conn.h"
 
@@ -122,14 +122,14 @@ static void *run(void *arg)
 {
 	struct worker *w = arg;
 
-	urcu_memb_register_thread();
+	grace_join();
 	while (!w->stopping) {
 		event_base_loop(w->base, EVLOOP_ONCE);
 		conn_reap(w);
 	}
 	conn_close_all(w);
 	conn_reap(w);
-	urcu_memb_unregister_thread();
+	grace_part();
 	return NULL;
 }
 

@@ -30,7 +30,7 @@ struct worker_conf {
 	uint64_t hello_ns, frame_ns;
 };
 
-/* What the workers share. The two pointers are read under urcu-memb's read lock. */
+/* What the workers share. The two pointers are read by base/grace.h. */
 struct worker_env {
 	struct snapshot *const *snapshot;
 	struct worker_conf *const *conf;

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <urcu/urcu-memb.h>
 #include "net/http.h" /* before libevent, whose HTTP_OK is a macro */
 #include <event2/buffer.h>
 #include <event2/event.h>
@@ -30,6 +29,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/grace.h"
 #include "base/log.h"
 #include "net/dns.h"
 
@@ -360,15 +360,15 @@ static void *read_snapshots(void *arg)
 	uint64_t version = 0;
 
 	(void)arg;
-	urcu_memb_register_thread();
+	grace_join();
 	while (!atomic_load(&reader.stop)) {
 		const struct timespec pause = {.tv_nsec = 200000};
 		const struct snapshot *s;
 		struct route_target target;
 		size_t length = 0;
 
-		urcu_memb_read_lock();
-		s = rcu_dereference(*reader.published);
+		grace_enter();
+		s = grace_read(reader.published);
 		assert_true(s->version >= version);
 		version = s->version;
 		for (uint32_t i = 0; i < s->npools; i++)
@@ -377,11 +377,11 @@ static void *read_snapshots(void *arg)
 					  endpoint_open(t.endpoints, s->pools[i].slots[k]);
 		if (route_find(s->routes, view_str("Llama"), 0, &target))
 			length += target.base.len + strlen(s->pools[target.pool].backend);
-		urcu_memb_read_unlock();
+		grace_leave();
 		atomic_fetch_add(&reader.reads, 1 + length / SIZE_MAX);
 		nanosleep(&pause, NULL);
 	}
-	urcu_memb_unregister_thread();
+	grace_part();
 	return NULL;
 }
 

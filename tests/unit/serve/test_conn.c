@@ -1,7 +1,7 @@
 /* What a connection owes its peer and its neighbours when things go slowly or end early. */
 #include "unit/serve/house.h"
 
-#include <urcu/urcu-memb.h>
+#include "base/grace.h"
 
 #define MS UINT64_C(1000000)
 
@@ -170,7 +170,7 @@ static void a_shorter_deadline_does_not_queue(void **state)
 	/* A reload makes the deadline shorter; who came before keeps the one it was given. */
 	shorter = h->conf;
 	shorter.hello_ns = 300 * MS;
-	rcu_set_pointer(&h->conf_ptr, &shorter);
+	grace_publish(&h->conf_ptr, &shorter);
 	later = knock(h);
 	later->client.state = SPOP_CLIENT_ST_WAIT_HELLO;
 	expect_goodbye(later, SPOP_ERR_TOUT);
