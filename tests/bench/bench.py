@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""The benchmark: README.md says what each row means, run.sh installs, builds and calls this."""
+import argparse
+import os
+import sys
+import time
+
+import growth
+import library
+import rows
+from report import Report
+from systems import Programs, installed
+
+PARTS = ("rows", "latency", "library", "scanner", "growth", "memory", "idle")
+
+
+def arguments():
+    p = argparse.ArgumentParser(prog="tests/bench/run.sh", description="Measures spoa-inference.")
+    p.add_argument("--quick", action="store_true", help="under three minutes: fewer rows and rounds")
+    p.add_argument("--json", metavar="FILE", help="one JSON object a line")
+    p.add_argument("--plots", metavar="DIR", help="where the plots of the growth go")
+    p.add_argument("--haproxy", metavar="BIN", help="this HAProxy instead of those found")
+    p.add_argument("--versions", help="only these, as 2.6,3.2")
+    p.add_argument("--part", action="append", choices=PARTS, help="only this part; may be repeated")
+    p.add_argument("--bodies", help="of the rows, in KB: 1,8,32,220,900")
+    p.add_argument("--connections", help="of the rows: 20,100,1000")
+    p.add_argument("--rounds", type=int)
+    p.add_argument("--seconds", type=int, help="of one measurement of a row")
+    p.add_argument("--build", default=os.environ.get("SPOA_BUILD"), help=argparse.SUPPRESS)
+    o = p.parse_args()
+
+    def numbers(text, quick, full):
+        return [int(n) for n in text.split(",")] if text else (quick if o.quick else full)
+
+    o.bodies = numbers(o.bodies, [1, 220], [1, 8, 32, 220, 900])
+    o.connections = numbers(o.connections, [100], [20, 100, 1000])
+    o.rounds = o.rounds or (3 if o.quick else 5)
+    o.seconds = o.seconds or 1
+    return o
+
+
+def choose_versions(o):
+    found = installed()
+    if o.haproxy:
+        from systems import add_haproxy
+        return [add_haproxy(o.haproxy)]
+    order = sorted(found, key=lambda v: [int(n) for n in v.split(".")])
+    if o.versions:
+        return [v for v in order if v in o.versions.split(",")]
+    return [order[0], order[-1]] if o.quick and len(order) > 2 else order
+
+
+def main():
+    o = arguments()
+    programs = Programs(o.build)
+    report = Report(o.json)
+    parts = o.part or [p for p in PARTS if not (o.quick and p == "latency")]
+    begun = time.monotonic()
+    report.head(o)
+    try:
+        if "rows" in parts or "latency" in parts:
+            for version in choose_versions(o):
+                rows.measure(report, programs, version, o, parts)
+        if "library" in parts:
+            library.generator(report, programs, o)
+        if "scanner" in parts:
+            library.scanner(report, programs, o)
+        if "growth" in parts:
+            growth.curves(report, programs, o)
+        if "memory" in parts:
+            growth.memory(report, programs, o)
+        if "idle" in parts:
+            growth.idle(report, programs, o)
+    finally:
+        report.verdicts(time.monotonic() - begun)
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
