@@ -235,7 +235,10 @@ void endpoint_finished(struct endpoints *e, uint32_t slot, uint32_t generation, 
 
 	if (!c->used || endpoint_generation(e, slot) != generation)
 		return;
-	c->busy_since_ns = endpoint_open(e, slot) > 0 ? now_ns : 0;
+	/* What nobody answered took its time all the same: the next answer accounts for it. */
+	c->busy_since_ns = endpoint_open(e, slot) == 0 ? 0
+			   : how == ENDPOINT_ANSWERED  ? now_ns
+						       : since;
 	c->ended[how]++;
 	if (how != ENDPOINT_ANSWERED)
 		return;

@@ -46,7 +46,8 @@ static enum pick_verdict nobody(const struct pool *pool, const struct endpoints 
 	if (pool->n == 0)
 		return pool->known ? PICK_NO_ENDPOINT : PICK_ANY;
 	for (uint32_t i = 0; i < pool->n; i++)
-		if (endpoint_flags(e, pool->slots[i]) == ENDPOINT_FULL)
+		/* Without any flag: it was full until just now. */
+		if ((endpoint_flags(e, pool->slots[i]) & ~(unsigned)ENDPOINT_FULL) == 0)
 			return pool->when_full == POOL_FULL_REJECT ? PICK_SATURATED : PICK_ANY;
 	return PICK_NO_ENDPOINT;
 }

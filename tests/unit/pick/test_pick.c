@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "pick/pick.h"
+#include "pick/policy.h"
 #include "pick/ticket.h"
 
 #define S CLOCK_NS_PER_S
@@ -208,6 +209,39 @@ static void full_is_not_down(void **state)
 	demolish(&h);
 }
 
+static struct house *racing;
+
+/* While the policy looked all were full; before the verdict a line closed a ticket. */
+static uint32_t somebody_finishes(const struct pool *pool, const struct endpoints *e,
+				  const struct pick_env *env, uint32_t index[PICK_MAX])
+{
+	(void)pool;
+	(void)e;
+	(void)env;
+	(void)index;
+	endpoint_set_room(racing->e, racing->slots[0], 4, 0);
+	return 0;
+}
+
+static void room_that_comes_late_is_no_outage(void **state)
+{
+	const struct policy policy = {"racing", somebody_finishes};
+	struct house h = build("least-loaded");
+
+	(void)state;
+	settle(&h);
+	racing = &h;
+	h.pool.policy = &policy;
+	for (uint32_t i = 1; i < N; i++)
+		endpoint_set_flags(h.e, h.slots[i], 0, ENDPOINT_DOWN);
+	endpoint_set_room(h.e, h.slots[0], 4, 4);
+	assert_int_equal(ask(&h).verdict, PICK_ANY);
+	h.pool.when_full = POOL_FULL_REJECT;
+	endpoint_set_room(h.e, h.slots[0], 4, 4);
+	assert_int_equal(ask(&h).verdict, PICK_SATURATED);
+	demolish(&h);
+}
+
 static void a_pool_has_a_limit(void **state)
 {
 	struct house h = build("round-robin");
@@ -305,6 +339,34 @@ static void shortest_wait_knows_who_is_slow(void **state)
 	}
 	(void)open_on(&h, 1);
 	assert_int_equal(ask(&h).index[0], 0);
+	demolish(&h);
+}
+
+static void aborted_requests_do_not_stop_the_clock(void **state)
+{
+	struct house h = build("shortest-wait");
+	struct endpoint_view v;
+	struct ticket_info info;
+	uint32_t generation = endpoint_generation(h.e, h.slots[0]);
+	uint64_t now = 100 * S;
+
+	(void)state;
+	settle(&h);
+	/* It answers one in ten seconds; nine clients go away meanwhile, one each second. */
+	for (unsigned i = 0; i < 20; i++) {
+		int64_t name = open_on(&h, 0), last = open_on(&h, 0);
+
+		for (unsigned k = 1; k < 10; k++)
+			endpoint_finished(h.e, h.slots[0], generation, now, now + k * S,
+					  ENDPOINT_ABORTED);
+		assert_int_equal(ticket_close(h.t, name, &info), 0);
+		endpoint_finished(h.e, h.slots[0], generation, now, now + 10 * S,
+				  ENDPOINT_ANSWERED);
+		assert_int_equal(ticket_close(h.t, last, &info), 0);
+		now += 10 * S;
+	}
+	endpoint_view(h.e, h.slots[0], &v);
+	assert_true(v.rate > 0.08 && v.rate < 0.12);
 	demolish(&h);
 }
 
@@ -529,11 +591,13 @@ int main(void)
 	    cmocka_unit_test(ties_fall_evenly),
 	    cmocka_unit_test(never_names_what_cannot_serve),
 	    cmocka_unit_test(full_is_not_down),
+	    cmocka_unit_test(room_that_comes_late_is_no_outage),
 	    cmocka_unit_test(a_pool_has_a_limit),
 	    cmocka_unit_test(an_empty_pool),
 	    cmocka_unit_test(round_robin_takes_turns),
 	    cmocka_unit_test(two_at_random),
 	    cmocka_unit_test(shortest_wait_knows_who_is_slow),
+	    cmocka_unit_test(aborted_requests_do_not_stop_the_clock),
 	    cmocka_unit_test(drift_is_taken_off_after_a_minute),
 	    cmocka_unit_test(tickets_close_once),
 	    cmocka_unit_test(strange_names_close_nothing),
