@@ -39,6 +39,8 @@
 #define LOST_MAX 4096
 /* A line may come this much later than its request ended. */
 #define LATE_NS (2 * CLOCK_NS_PER_S)
+/* How long after its ring fell silent a stopping HAProxy still sends what it had accepted. */
+#define BURY_NS CLOCK_NS_PER_S
 
 struct stream {
 	LIST_ENTRY(stream) link;
@@ -62,7 +64,7 @@ struct feedback {
 	size_t nears;
 	struct ear *ears;
 	uint64_t complained_ns, expired_told;
-	uint64_t silent_ns; /* when the last stream closed; 0: there is one, or never was */
+	uint64_t silent_ns; /* when a stream closed last; 0: none did, or its dead are buried */
 	size_t nlost;
 	struct ticket_lost lost[LOST_MAX];
 	char datagram[LINE_MAX_BYTES];
@@ -167,8 +169,8 @@ void feedback_line(struct feedback *f, struct view line)
 static void stream_free(struct stream *s)
 {
 	LIST_REMOVE(s, link);
-	if (--s->feedback->nstreams == 0)
-		s->feedback->silent_ns = clock_mono_ns();
+	s->feedback->nstreams--;
+	s->feedback->silent_ns = clock_mono_ns();
 	bufferevent_free(s->bev);
 	free(s);
 }
@@ -349,15 +351,21 @@ struct feedback *feedback_free(struct feedback *f)
 	return NULL;
 }
 
-/* The process whose ring fell silent is not the one that answers now. */
+/*
+ * The process whose ring fell silent is not the one that answers now. The new one's ring may have
+ * come before the old one's went, and the old one still sends requests that it had accepted. A
+ * ticket too many that goes here is not lost: the scrape counts its request as another's.
+ */
 static void bury(struct feedback *f, uint64_t now_ns, uint64_t haproxy_start_ns)
 {
-	if (!f->silent_ns || f->nstreams == 0)
+	uint64_t until = f->silent_ns + BURY_NS;
+
+	if (!f->silent_ns || f->nstreams == 0 || now_ns < until)
 		return;
 	/* Its uptime is told in whole seconds. */
 	if (haproxy_start_ns + CLOCK_NS_PER_S >= f->silent_ns)
 		f->counts.orphaned +=
-		    tickets_expire(f->env.tickets, now_ns, now_ns - f->silent_ns, UINT32_MAX);
+		    tickets_expire(f->env.tickets, now_ns, now_ns - until, UINT32_MAX);
 	if (haproxy_start_ns)
 		f->silent_ns = 0;
 }
