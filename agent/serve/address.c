@@ -9,6 +9,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <netinet/in.h>
 #include <stddef.h>
@@ -52,7 +53,7 @@ static int parse_ip(const char *text, struct address *ret)
 	len = (size_t)(colon - text);
 	if (*end || port > 65535)
 		return -EINVAL;
-	if (len >= 2 && text[0] == '[' && colon[-1] == ']') {
+	if (len > 2 && text[0] == '[' && colon[-1] == ']') {
 		text++;
 		len -= 2;
 	}
@@ -115,8 +116,12 @@ static int inherited(const struct address *a, int type)
 		if (unix_path(a)
 			? own.ss_family == AF_UNIX &&
 			      strcmp(((struct sockaddr_un *)&own)->sun_path, unix_path(a)) == 0
-			: len == a->len && memcmp(&own, &a->addr, len) == 0)
+			: len == a->len && memcmp(&own, &a->addr, len) == 0) {
+			/* Whoever opened it may have left it blocking. */
+			if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
+				return -errno;
 			return fd;
+		}
 	}
 #else
 	(void)a;
@@ -125,7 +130,7 @@ static int inherited(const struct address *a, int type)
 	return -ENOENT;
 }
 
-/* Somebody answers at this unix socket. */
+/* Somebody answers at this unix socket; EPROTOTYPE: as another type. */
 static bool alive(const struct address *a, int type)
 {
 	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -134,7 +139,7 @@ static bool alive(const struct address *a, int type)
 	if (fd < 0)
 		return true;
 	yes = connect(fd, (const void *)&a->addr, a->len) == 0 ||
-	      (errno != ECONNREFUSED && errno != ENOENT && errno != EPROTOTYPE);
+	      (errno != ECONNREFUSED && errno != ENOENT);
 	close(fd);
 	return yes;
 }
@@ -152,13 +157,17 @@ static int give_group(const char *path, const char *group)
 	return chown(path, (uid_t)-1, g->gr_gid) < 0 ? -errno : 0;
 }
 
-static int bind_file(int fd, const struct address *a, int type, int backlog, uint32_t mode,
+static int bind_file(int fd, struct address *a, int type, int backlog, uint32_t mode,
 		     const char *group)
 {
 	const char *path = unix_path(a);
 	struct sockaddr_un own = {.sun_family = AF_UNIX};
+	struct stat st;
 	int r;
 
+	/* A plain file refuses a connect like a socket that nobody listens on. */
+	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+		return -ENOTSOCK;
 	if (alive(a, type))
 		return -EADDRINUSE;
 	if ((size_t)snprintf(own.sun_path, sizeof(own.sun_path), "%s.%d", path, (int)getpid()) >=
@@ -172,18 +181,26 @@ static int bind_file(int fd, const struct address *a, int type, int backlog, uin
 		r = -errno;
 	if (r == 0 && type == SOCK_STREAM && listen(fd, backlog) < 0)
 		r = -errno;
+	if (r == 0 && lstat(own.sun_path, &st) < 0)
+		r = -errno;
 	if (r == 0 && rename(own.sun_path, path) < 0)
 		r = -errno;
-	if (r < 0)
+	if (r < 0) {
 		unlink(own.sun_path);
-	return r;
+		return r;
+	}
+	a->owned = true;
+	a->dev = st.st_dev;
+	a->ino = st.st_ino;
+	return 0;
 }
 
 static int bind_plain(int fd, const struct address *a, int type, int backlog)
 {
 	int on = 1;
 
-	if (a->addr.ss_family != AF_UNIX)
+	/* Of datagram sockets it would let two share a port, and the later one take all. */
+	if (a->addr.ss_family != AF_UNIX && type == SOCK_STREAM)
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (bind(fd, (const void *)&a->addr, a->len) < 0)
 		return -errno;
@@ -196,8 +213,9 @@ int address_listen(struct address *a, int type, int backlog, uint32_t mode, cons
 {
 	int fd = inherited(a, type), r;
 
+	a->owned = false;
 	a->inherited = fd >= 0;
-	if (a->inherited)
+	if (fd != -ENOENT)
 		return fd;
 	fd = socket(a->addr.ss_family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
@@ -213,6 +231,8 @@ int address_listen(struct address *a, int type, int backlog, uint32_t mode, cons
 
 void address_unlink(const struct address *a)
 {
-	if (unix_path(a) && !a->inherited)
+	struct stat st;
+
+	if (a->owned && lstat(unix_path(a), &st) == 0 && st.st_dev == a->dev && st.st_ino == a->ino)
 		unlink(unix_path(a));
 }

@@ -7,11 +7,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
 struct address {
 	struct sockaddr_storage addr;
 	socklen_t len;
-	bool inherited; /* address_listen(): systemd had opened it */
+	/* By address_listen(): systemd had opened it; else the file of a unix socket that is ours.
+	 */
+	bool inherited, owned;
+	dev_t dev;
+	ino_t ino;
 };
 
 /* 0 or -EINVAL. "localhost" and "*" are understood; other names are not looked up. */
@@ -21,11 +26,13 @@ int address_parse(const char *text, struct address *ret) __attribute__((warn_unu
  * A bound socket of @type (SOCK_STREAM: listening with @backlog, SOCK_DGRAM), non-blocking. A
  * socket that systemd handed over for this address is used instead. A unix socket left behind by
  * a process that is gone is replaced; @mode and @group (NULL: ours) are applied before anybody can
- * connect. -errno: EADDRINUSE also when somebody still listens there.
+ * connect. -errno: EADDRINUSE also when somebody still listens there, as another type too; ENOTSOCK
+ * when the path is something else, which is left alone.
  */
 int address_listen(struct address *a, int type, int backlog, uint32_t mode, const char *group)
     __attribute__((warn_unused_result));
-/* Removes the file of a unix socket that was not handed over. */
+/* Removes the file of a unix socket, if it is still the one that address_listen() made. To be
+ * called before the socket is closed: whoever finds the file without a listener takes it over. */
 void address_unlink(const struct address *a);
 
 #endif

@@ -163,10 +163,10 @@ struct admin *admin_new(struct event_base *base, const struct config *conf,
 struct admin *admin_free(struct admin *a)
 {
 	if (a) {
-		if (a->http)
-			evhttp_free(a->http);
 		for (size_t i = 0; i < a->naddresses; i++)
 			address_unlink(&a->addresses[i]);
+		if (a->http)
+			evhttp_free(a->http);
 		free(a->addresses);
 		free(a);
 	}

@@ -176,8 +176,8 @@ struct listener *listener_free(struct listener *l)
 		for (size_t i = 0; i < l->ndoors; i++) {
 			if (l->doors[i].event)
 				event_free(l->doors[i].event);
-			close(l->doors[i].fd);
 			address_unlink(&l->doors[i].address);
+			close(l->doors[i].fd);
 		}
 		if (l->resume)
 			event_free(l->resume);
