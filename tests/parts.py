@@ -249,33 +249,37 @@ SIM = "^test_sim_"
 
 
 def lint(part, quick):
+    """tests/lint.sh and its "lint: NAME: ok|FAILED|skipped, WHY"; quickly: the includes alone."""
     r = Result()
-    if not quick:  # two compilers without a warning
-        for preset in ("release", "clang"):
-            try:
-                need_build("build" if preset == "release" else "build-" + preset)
+    if quick:
+        script = os.path.join(TESTS, "check_includes.py")
+        for argv in ([script], [script, "--selftest"]):
+            run = Command(part, [sys.executable, *argv])
+            if run.wait() == 0:
                 r.passed += 1
-            except RuntimeError as e:
-                r.fail(str(e))
-    script = os.path.join(TESTS, "lint.sh")
-    if not os.path.exists(script):
-        raise Missing("tests/lint.sh is not there")
-    run = Command(part, [script] + (["--quick"] if quick else []))
+            else:
+                r.fail(" ".join(os.path.basename(a) for a in argv))
+                show(part, run.text())
+        return r
+    for preset in ("release", "clang"):  # two compilers without a warning
+        try:
+            need_build("build" if preset == "release" else "build-" + preset)
+            r.passed += 1
+        except RuntimeError as e:
+            r.fail(str(e))
+    run = Command(part, [os.path.join(TESTS, "lint.sh"), "build-clang"])
     status = run.wait()
     text = run.text()
-    found = re.findall(r"^(ok|FAILED|skipped)[: ]+(.*)$", text, re.M | re.I)
-    for word, rest in found:
-        if word.lower() == "ok":
+    for name, word, why in re.findall(r"^lint: (.+): (ok|FAILED|skipped)(?:, (.*))?$", text, re.M):
+        if word == "ok":
             r.passed += 1
-        elif word.lower() == "failed":
-            r.fail(rest)
+        elif word == "FAILED":
+            r.fail(name)
         else:
-            r.skip(rest)
-    if status == 0 and not found:
-        r.passed += 1
-    if status != 0 and not r.failed:
-        r.fail("lint.sh")
+            r.skip(f"{name}: {why}")
     if status != 0:
+        if not r.failed:
+            r.fail("lint.sh")
         show(part, text)
     return r
 

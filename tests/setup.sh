@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by tests/run.sh and haproxy/demo/run.sh: everything a machine needs, step by step. Each
 # step is a function that looks first and does nothing when its work is done, so that the second
 # run costs a second. Only Debian packages (packages.txt) and, for the tests, the Debian folders of
@@ -59,7 +60,7 @@ missing_packages() {
 # new, policy-rc.d forbids the start and the links that would start it at the next boot are taken
 # back; where it was there before, apt does not touch it.
 install_packages() {
-	local list status=0 policy=/usr/sbin/policy-rc.d saved= fresh_haproxy=
+	local list status=0 policy=/usr/sbin/policy-rc.d saved='' fresh_haproxy=''
 	list=$(missing_packages "$@")
 	[ -n "$list" ] || return 0
 	command -v apt-get >/dev/null || fail "this is no Debian; please install: $list"
@@ -73,6 +74,7 @@ install_packages() {
 	printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
 	as_root chmod 755 $policy
 	{
+		# shellcheck disable=SC2086  # a list of words
 		quietly as_root apt-get update &&
 		quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y \
 			--no-install-recommends -o DPkg::Lock::Timeout=300 $list
@@ -128,6 +130,7 @@ HAPROXY_SUITES='3.0 trixie
 
 debian_mirror() {
 	local site
+	# shellcheck disable=SC2016  # apt's own $
 	site=$(apt-get indextargets --format '$(SITE)' 2>/dev/null | grep -m1 '/debian/\?$')
 	printf '%s' "${SPOA_MIRROR:-${site:-http://deb.debian.org/debian}}"
 }

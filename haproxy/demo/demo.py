@@ -94,6 +94,8 @@ pools:
                  if n.startswith("llama") else [f"model={PHI}"])))])
         self.spawn("agent", [AGENT, "-f", "agent.yaml"])
         self.spawn("haproxy", [self.haproxy, "-db", "-f", "haproxy.cfg", "-f", "stats.cfg"], {
+            # A laptop may be busy: no answer here hangs on 50 ms.
+            "INFERENCE_TIMEOUT": "2s",
             "INFERENCE_NO_CHROOT": "1", "INFERENCE_LOG": "stdout", "INFERENCE_DIR": ".",
             "INFERENCE_MAP": "./models.map", "INFERENCE_STATS_SOCKET": self.sockets + "/admin.sock",
             "INFERENCE_BIND": f"127.0.0.1:{self.port}", "INFERENCE_AGENT": f"unix@{self.sockets}/spop.sock",
