@@ -13,6 +13,7 @@
 #include "config/config.h"
 #include "serve/control.h"
 #include "serve/explain.h"
+#include "serve/health.h"
 
 #define EXIT_USAGE 2
 
@@ -24,6 +25,10 @@ static const char usage[] =
     "  spoa-inference -f FILE -t          check FILE and end: 0 it is good, 1 it is not\n"
     "  spoa-inference explain -f FILE [--path P] [--content-type T] < BODY\n"
     "                                     tell where this body would go now, and why\n"
+    "  spoa-inference health [-f FILE | --url URL] [--ready]\n"
+    "                                     ask the agent that runs, by listen.admin of FILE:\n"
+    "                                     0 it is well, 1 it is not or nobody answers;\n"
+    "                                     URL: http://IP:PORT or unix@PATH\n"
     "  spoa-inference --help-config       every option there is, as Markdown\n"
     "  spoa-inference --version\n"
     "  spoa-inference --help\n"
@@ -39,11 +44,19 @@ static const char usage[] =
 
 struct arguments_given {
 	const char *file;
-	bool check, explain;
+	bool check, explain, health;
 	struct explain_options options;
+	struct health_options asked;
 };
 
-enum { OPTION_VERSION = 256, OPTION_HELP_CONFIG, OPTION_PATH, OPTION_TYPE };
+enum {
+	OPTION_VERSION = 256,
+	OPTION_HELP_CONFIG,
+	OPTION_PATH,
+	OPTION_TYPE,
+	OPTION_URL,
+	OPTION_READY
+};
 
 static const struct option options[] = {
     {"file", required_argument, NULL, 'f'},
@@ -53,6 +66,8 @@ static const struct option options[] = {
     {"help-config", no_argument, NULL, OPTION_HELP_CONFIG},
     {"path", required_argument, NULL, OPTION_PATH},
     {"content-type", required_argument, NULL, OPTION_TYPE},
+    {"url", required_argument, NULL, OPTION_URL},
+    {"ready", no_argument, NULL, OPTION_READY},
     {NULL, 0, NULL, 0},
 };
 
@@ -62,8 +77,9 @@ static int parse(int argc, char **argv, struct arguments_given *ret)
 	int c;
 
 	*ret = (struct arguments_given){0};
-	if (argc > 1 && strcmp(argv[1], "explain") == 0) {
-		ret->explain = true;
+	ret->explain = argc > 1 && strcmp(argv[1], "explain") == 0;
+	ret->health = argc > 1 && strcmp(argv[1], "health") == 0;
+	if (ret->explain || ret->health) {
 		argv++;
 		argc--;
 	}
@@ -90,6 +106,12 @@ static int parse(int argc, char **argv, struct arguments_given *ret)
 		case OPTION_TYPE:
 			ret->options.content_type = optarg;
 			break;
+		case OPTION_URL:
+			ret->asked.url = optarg;
+			break;
+		case OPTION_READY:
+			ret->asked.ready = true;
+			break;
 		default:
 			fprintf(stderr, "try: spoa-inference --help\n");
 			return EXIT_USAGE;
@@ -98,6 +120,14 @@ static int parse(int argc, char **argv, struct arguments_given *ret)
 	if (optind < argc) {
 		fprintf(stderr, "spoa-inference: what is \"%s\"? try: spoa-inference --help\n",
 			argv[optind]);
+		return EXIT_USAGE;
+	}
+	if (ret->health) {
+		ret->asked.file = ret->file;
+		return -1;
+	}
+	if (ret->asked.url || ret->asked.ready) {
+		fputs("spoa-inference: --url and --ready are for health\n", stderr);
 		return EXIT_USAGE;
 	}
 	if (!ret->file) {
@@ -161,6 +191,8 @@ int main(int argc, char **argv)
 	if (r >= 0)
 		return r;
 	signal(SIGPIPE, SIG_IGN);
+	if (given.health)
+		return health_ask(&given.asked, stdout, stderr);
 	conf = load(given.file);
 	if (!conf)
 		return EXIT_FAILURE;
