@@ -129,7 +129,7 @@ __attribute__((unused)) static struct peer *peer_start_unix(const char *path, pe
 }
 
 /* Ends every connection and waits for the threads. */
-static void peer_stop(struct peer *p)
+static inline void peer_stop(struct peer *p)
 {
 	p->stop = true;
 	pthread_join(p->acceptor, NULL);
