@@ -82,14 +82,21 @@ installed_after=$SECONDS
 
 # Builds: what users run; the second compiler; ASan + UBSan; libFuzzer.
 failed_builds=
-make_build() {
+make_build() { # PRESET [TARGET…]
 	step "building: $1"
-	build "$1" || failed_builds="$failed_builds $1"
+	build "$@" || failed_builds="$failed_builds $1"
 }
 make_build release
 if wants lint && [ -z "$quick" ]; then make_build clang; fi
 if wants unit-asan; then make_build asan; fi
-if wants fuzz || wants corpus; then make_build fuzz; fi
+if wants fuzz || wants corpus; then
+	targets=()
+	for source in tests/fuzz/fuzz_*.c; do
+		source=${source##*/}
+		targets+=("${source%.c}")
+	done
+	make_build fuzz "${targets[@]}"
+fi
 
 [ -x "$PYTHON" ] || PYTHON=$(command -v python3)
 export SPOA_FAILED_BUILDS=$failed_builds

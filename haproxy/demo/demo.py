@@ -79,6 +79,7 @@ class Gateway:
             f.write(f"""\
 haproxy:
   socket: {self.sockets}/admin.sock
+  map_file: {RUN}/models.map
 listen:
   spop: unix@{self.sockets}/spop.sock
   admin: 127.0.0.1:{self.admin}
