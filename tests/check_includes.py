@@ -38,6 +38,7 @@ DOORS = {
     "urcu/": {"base"},
     "uthash.h": {"discover", "observe", "serve"},
     "systemd/": {"serve"},
+    "openssl/": {"serve"},
     "emmintrin.h": {"request"},
     "immintrin.h": {"request"},
     "arm_neon.h": {"request"},

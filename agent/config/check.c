@@ -305,6 +305,54 @@ static void check_listeners(const struct config *c, struct mistakes *r,
 	}
 }
 
+/* Only this machine can reach it. */
+static bool check_local(const char *address)
+{
+	return strncmp(address, "unix@", 5) == 0 || strncmp(address, "abns@", 5) == 0 ||
+	       address[0] == '/' || strncmp(address, "127.", 4) == 0 ||
+	       strncmp(address, "localhost:", 10) == 0 || strncmp(address, "[::1]:", 6) == 0;
+}
+
+/* What is said about each missing piece of protection for @address. */
+static void check_admin_need(struct mistakes *r, struct section_place at, const char *address,
+			     const char *key)
+{
+	mistakes_add(r, at.line, at.col,
+		     "listen.admin: others than this machine can reach %.120s, so it needs "
+		     "listen.%s: PATH (or listen.admin_open: true, if everybody who can reach it "
+		     "may read it)",
+		     address, key);
+}
+
+static void check_admin(const struct config *c, struct mistakes *r,
+			const struct section_place *places)
+{
+	struct section_place at = check_place(places, OPTION_LISTEN, "admin");
+	struct section_place cert = check_place(places, OPTION_LISTEN, "admin_cert");
+	struct section_place key = check_place(places, OPTION_LISTEN, "admin_key");
+	struct section_place token = check_place(places, OPTION_LISTEN, "admin_token_file");
+	const struct config_list *list = &c->listen.admin;
+
+	/* A value that was refused has its place but is NULL: one mistake is enough. */
+	if (cert.line && !key.line)
+		mistakes_add(r, cert.line, cert.col,
+			     "listen.admin_cert needs the certificate's private key beside it: "
+			     "listen.admin_key: PATH");
+	if (key.line && !cert.line)
+		mistakes_add(r, key.line, key.col,
+			     "listen.admin_key needs the certificate beside it: "
+			     "listen.admin_cert: PATH");
+	for (size_t i = 0; i < list->n && !c->listen.admin_open; i++) {
+		if (check_local(list->items[i]))
+			continue;
+		if (!cert.line && !key.line)
+			check_admin_need(r, at, list->items[i], "admin_cert and admin_key");
+		if (!token.line)
+			check_admin_need(r, at, list->items[i], "admin_token_file");
+		return;
+	}
+}
+
 void check_config(const struct config *c, struct mistakes *r, const struct section_place *places,
 		  bool whole)
 {
@@ -323,6 +371,7 @@ void check_config(const struct config *c, struct mistakes *r, const struct secti
 			     c->dns.min_ttl_ms, c->dns.max_ttl_ms);
 	}
 	check_listeners(c, r, places, whole);
+	check_admin(c, r, places);
 	check_default_pool(c, r, places, whole);
 	before = mistakes_enter(r, VIEW_LIT("pools"));
 	check_limits(c, r);

@@ -98,6 +98,8 @@ struct config {
 		struct config_list spop, admin, feedback;
 		uint32_t spop_mode, backlog;
 		char *spop_group;
+		char *admin_cert, *admin_key, *admin_token_file;
+		bool admin_open;
 	} listen;
 	uint32_t workers;
 	int body, no_model, unknown_model;

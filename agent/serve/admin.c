@@ -1,174 +1,385 @@
 /*
- * The administration port, on libevent's HTTP server.
+ * The administration port.
  *
- * It has no secrets but also no rights: every page is read-only. Answers are built whole before
- * the first byte leaves, so a slow reader holds a page's memory for timeouts.admin at most.
+ * Every page is read-only, and is built whole before its first byte leaves. On TCP, what the
+ * configuration names protects it: TLS, and a bearer token for every page that is not for probes; a
+ * unix socket has its permissions. config/check.c sees to it that addresses which others than this
+ * machine can reach are protected, or open by the word of whoever runs it.
+ *
+ * Room is for limits.admin_connections. One more takes the place of the oldest, the ones that only
+ * wait for their peer's end before the others: whoever asks at once, as probes do, is answered
+ * within a turn of the loop, however many connect to say nothing. Therefore few are accepted in one
+ * turn: each gets its own before it can be the oldest.
  */
 #include "serve/admin.h"
 
 #include <errno.h>
-#include <event2/buffer.h>
+#include <event2/bufferevent.h>
 #include <event2/event.h>
-#include <event2/http.h>
-#include <event2/listener.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "discover/token.h"
 #include "serve/address.h"
+#include "serve/httpconn.h"
+#include "serve/tls.h"
 
-/* No request here needs a body, and none needs long headers. */
-#define HEADERS_MAX 16384
-#define BODY_MAX    1024
+#define BACKLOG        128
+#define ACCEPTS_A_TURN 8
+/* accept() out of descriptors: the kernel keeps the peer waiting, we try again after this. */
+#define PAUSE_MS 100
 
-struct admin {
-	struct evhttp *http;
-	const struct admin_page *pages;
-	void *arg;
-	size_t naddresses;
-	struct address *addresses;
+struct door {
+	struct admin *admin;
+	struct address address;
+	struct event *knock;
+	int fd;
 };
 
-static void answer(struct evhttp_request *req, int status, const char *type, const char *body,
-		   size_t len)
-{
-	struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
-	struct evbuffer *out = evbuffer_new();
-	char length[24];
+struct admin {
+	struct event_base *base;
+	const struct admin_page *pages;
+	void *arg;
+	uint32_t max_connections, timeout_ms;
+	struct tls *tls; /* NULL: none */
+	struct tokens *tokens;
+	char *token_file; /* NULL: none is wanted */
+	struct httpconn_owner owner;
+	TAILQ_HEAD(, httpconn) conns; /* oldest first */
+	uint32_t nconns;
+	struct admin_counts counts;
+	struct event *resume;
+	bool failing;
+	size_t ndoors;
+	struct door *doors;
+};
 
-	if (!out) {
-		evhttp_send_error(req, HTTP_INTERNAL, NULL);
-		return;
-	}
-	snprintf(length, sizeof(length), "%zu", len);
-	evhttp_add_header(headers, "Content-Type", type);
-	evhttp_add_header(headers, "Content-Length", length);
-	evhttp_add_header(headers, "Cache-Control", "no-store");
-	if (evhttp_request_get_command(req) != EVHTTP_REQ_HEAD)
-		evbuffer_add(out, body, len);
-	evhttp_send_reply(req, status, NULL, out);
-	evbuffer_free(out);
+/* --- answers --- */
+
+static void answer_text(struct httpconn *c, int status, const char *extra, const char *text,
+			bool head_only)
+{
+	char *body = strdup(text);
+
+	httpconn_answer_consume(c, status, "text/plain; charset=utf-8", extra, body,
+				body ? strlen(body) : 0, head_only);
 }
 
-static void answer_page(struct admin *a, struct evhttp_request *req, const struct admin_page *page)
+static void answer_page(struct admin *a, struct httpconn *c, const struct admin_page *page,
+			bool head_only)
 {
 	char *body = NULL;
 	size_t len = 0;
 	FILE *out = open_memstream(&body, &len);
-	int status;
+	int status = out ? page->write(a->arg, out) : 500;
 
-	if (!out) {
-		evhttp_send_error(req, HTTP_INTERNAL, NULL);
+	if (out && fclose(out) == 0) {
+		httpconn_answer_consume(c, status, page->content_type, "", body, len, head_only);
 		return;
 	}
-	status = page->write(a->arg, out);
-	if (fclose(out) == 0)
-		answer(req, status, page->content_type, body, len);
-	else
-		evhttp_send_error(req, HTTP_INTERNAL, NULL);
 	free(body);
+	answer_text(c, 500, "", "out of memory\n", head_only);
 }
 
-static void answer_list(struct admin *a, struct evhttp_request *req, int status)
+static void answer_list(struct admin *a, struct httpconn *c, int status, bool head_only)
 {
 	char text[512] = "spoa-inference\n";
 	size_t len = strlen(text);
 
-	for (const struct admin_page *p = a->pages; p->path; p++)
+	for (const struct admin_page *p = a->pages; p->path && len < sizeof(text); p++)
 		len += (size_t)snprintf(text + len, sizeof(text) - len, "%s\n", p->path);
-	answer(req, status, "text/plain; charset=utf-8", text, len);
+	answer_text(c, status, "", text, head_only);
 }
 
-static void on_request(struct evhttp_request *req, void *arg)
+/* 0, or the status to answer. */
+static int refuse_token(struct admin *a, const struct httpconn *c, struct view given)
 {
-	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req);
-	const char *path = uri ? evhttp_uri_get_path(uri) : NULL;
-	enum evhttp_cmd_type method = evhttp_request_get_command(req);
-	struct admin *a = arg;
+	const char *error, *token;
 
-	if (method != EVHTTP_REQ_GET && method != EVHTTP_REQ_HEAD) {
-		evhttp_add_header(evhttp_request_get_output_headers(req), "Allow", "GET, HEAD");
-		evhttp_send_error(req, HTTP_BADMETHOD, NULL);
+	if (c->trusted || !a->token_file)
+		return 0;
+	token = token_get(a->tokens, a->token_file, &error);
+	if (!token)
+		return 503;
+	return tls_same_secret(given, view_str(token)) ? 0 : 401;
+}
+
+static const struct admin_page *find_page(const struct admin *a, struct view path)
+{
+	for (const struct admin_page *p = a->pages; p->path; p++)
+		if (view_eq(path, view_str(p->path)))
+			return p;
+	return NULL;
+}
+
+/* Who has no token is told nothing, not even which pages there are. */
+static void answer_refusal(struct admin *a, struct httpconn *c, int status, bool given,
+			   bool head_only)
+{
+	const char *challenge =
+	    given ? "WWW-Authenticate: Bearer realm=\"spoa-inference\", error=\"invalid_token\"\r\n"
+		  : "WWW-Authenticate: Bearer realm=\"spoa-inference\"\r\n";
+
+	if (status == 401) {
+		a->counts.unauthorized++;
+		answer_text(c, 401, challenge, "a bearer token is wanted\n", head_only);
+	} else {
+		answer_text(c, status, "", "the token cannot be checked, see the log\n", head_only);
+	}
+}
+
+static void on_asked(struct httpconn *c, int bad, const struct httphead *head, void *arg)
+{
+	const bool head_only = !bad && view_eq(head->method, VIEW_LIT("HEAD"));
+	const struct admin_page *page;
+	struct admin *a = arg;
+	int refusal;
+
+	if (bad) {
+		answer_text(c, bad, "", "this is no request for a page\n", false);
 		return;
 	}
-	for (const struct admin_page *p = a->pages; path && p->path; p++) {
-		if (strcmp(path, p->path) == 0) {
-			answer_page(a, req, p);
-			return;
-		}
-	}
-	answer_list(a, req, path && strcmp(path, "/") == 0 ? HTTP_OK : HTTP_NOTFOUND);
+	page = find_page(a, head->path);
+	refusal = page && page->open ? 0 : refuse_token(a, c, head->token);
+	if (refusal)
+		answer_refusal(a, c, refusal, head->token.ptr, head_only);
+	else if (!head_only && !view_eq(head->method, VIEW_LIT("GET")))
+		answer_text(c, 405, "Allow: GET, HEAD\r\n", "pages are read only\n", false);
+	else if (page)
+		answer_page(a, c, page, head_only);
+	else
+		answer_list(a, c, view_eq(head->path, VIEW_LIT("/")) ? 200 : 404, head_only);
 }
 
-static int listen_on(struct event_base *base, struct admin *a, const char *text)
+/* --- connections --- */
+
+static void forget(struct admin *a, struct httpconn *c)
 {
-	struct address *address = &a->addresses[a->naddresses];
-	struct evconnlistener *listener;
-	int fd = address_parse(text, address);
+	TAILQ_REMOVE(&a->conns, c, link);
+	a->nconns--;
+}
+
+static void on_gone(struct httpconn *c, bool late, void *arg)
+{
+	struct admin *a = arg;
+
+	/* Who has its answer is late with its close alone. */
+	a->counts.late += late && !c->written;
+	forget(a, c);
+}
+
+static void make_room(struct admin *a)
+{
+	struct httpconn *c, *oldest = TAILQ_FIRST(&a->conns);
+
+	if (!oldest)
+		return;
+	TAILQ_FOREACH(c, &a->conns, link)
+	{
+		if (c->written) {
+			oldest = c;
+			break;
+		}
+	}
+	a->counts.evicted += !oldest->written;
+	forget(a, oldest);
+	httpconn_free(oldest);
+}
+
+static void take(struct admin *a, const struct door *d, int fd)
+{
+	const bool trusted = d->address.addr.ss_family == AF_UNIX;
+	struct bufferevent *bev;
+	struct httpconn *c;
+
+	while (a->nconns && a->nconns >= a->max_connections)
+		make_room(a);
+	bev = a->tls && !trusted ? tls_accept(a->tls, a->base, fd)
+				 : bufferevent_socket_new(a->base, fd, BEV_OPT_CLOSE_ON_FREE);
+	if (!bev)
+		close(fd);
+	c = httpconn_new_consume(&a->owner, a->base, bev, a->timeout_ms, trusted);
+	if (!c)
+		return;
+	a->counts.accepted++;
+	TAILQ_INSERT_TAIL(&a->conns, c, link);
+	a->nconns++;
+}
+
+static void pause_doors(struct admin *a, int err)
+{
+	const struct timeval wait = {.tv_usec = PAUSE_MS * 1000};
+	struct log_line l;
+
+	if (!a->failing) {
+		log_begin(&l, LOG_LEVEL_ERROR, "accept_failed");
+		log_str(&l, "option", "listen.admin");
+		log_errno(&l, "error", err);
+		log_str(&l, "remedy", "raise the limit of open files (ulimit -n, LimitNOFILE)");
+		log_end(&l);
+	}
+	a->failing = true;
+	for (size_t i = 0; i < a->ndoors; i++)
+		event_del(a->doors[i].knock);
+	event_add(a->resume, &wait);
+}
+
+static void on_resume(evutil_socket_t fd, short what, void *arg)
+{
+	struct admin *a = arg;
+
+	(void)fd;
+	(void)what;
+	for (size_t i = 0; i < a->ndoors; i++)
+		event_add(a->doors[i].knock, NULL);
+}
+
+static void on_knock(evutil_socket_t fd, short what, void *arg)
+{
+	struct door *d = arg;
+	struct admin *a = d->admin;
+	uint32_t most = a->max_connections < ACCEPTS_A_TURN ? a->max_connections : ACCEPTS_A_TURN;
+
+	(void)what;
+	for (uint32_t i = 0; i < most; i++) {
+		int peer = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (peer >= 0) {
+			a->failing = false;
+			take(a, d, peer);
+			continue;
+		}
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			pause_doors(a, errno);
+		if (errno != EINTR && errno != ECONNABORTED)
+			return;
+	}
+}
+
+/* --- life --- */
+
+static int open_door(struct admin *a, const char *text)
+{
+	struct door *d = &a->doors[a->ndoors];
+	int fd = address_parse(text, &d->address);
 
 	if (fd == 0)
-		fd = address_listen(address, SOCK_STREAM, 64, 0600, NULL);
+		fd = address_listen(&d->address, SOCK_STREAM, BACKLOG, 0600, NULL);
 	if (fd < 0)
 		return fd;
-	a->naddresses++;
-	listener = evconnlistener_new(base, NULL, NULL,
-				      LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
-	if (!listener) {
-		close(fd);
-		return -ENOMEM;
+	d->admin = a;
+	d->fd = fd;
+	a->ndoors++;
+	d->knock = event_new(a->base, fd, EV_READ | EV_PERSIST, on_knock, d);
+	return d->knock && event_add(d->knock, NULL) == 0 ? 0 : -ENOMEM;
+}
+
+static bool open_doors(struct admin *a, const struct config_list *list)
+{
+	struct log_line l;
+
+	for (size_t i = 0; i < list->n; i++) {
+		int r = open_door(a, list->items[i]);
+
+		if (r < 0) {
+			log_begin(&l, LOG_LEVEL_ERROR, "listen_failed");
+			log_str(&l, "option", "listen.admin");
+			log_str(&l, "address", list->items[i]);
+			log_errno(&l, "error", -r);
+			log_end(&l);
+			return false;
+		}
 	}
-	if (!evhttp_bind_listener(a->http, listener)) {
-		evconnlistener_free(listener);
-		return -ENOMEM;
+	return true;
+}
+
+/* What protects it; false: a line was logged. */
+static bool arm(struct admin *a, const struct config *conf)
+{
+	const char *error;
+
+	if (conf->listen.admin_cert) {
+		a->tls = tls_new(conf->listen.admin_cert, conf->listen.admin_key);
+		if (!a->tls)
+			return false;
 	}
-	return 0;
+	if (conf->listen.admin_token_file) {
+		a->token_file = strdup(conf->listen.admin_token_file);
+		if (!a->token_file || !token_get(a->tokens, a->token_file, &error))
+			return false;
+	}
+	return true;
 }
 
 struct admin *admin_new(struct event_base *base, const struct config *conf,
 			const struct admin_page *pages, void *arg)
 {
 	struct admin *a = calloc(1, sizeof(*a));
-	struct log_line l;
 
 	if (!a)
 		return NULL;
+	TAILQ_INIT(&a->conns);
+	a->base = base;
 	a->pages = pages;
 	a->arg = arg;
-	a->http = evhttp_new(base);
-	a->addresses = calloc(conf->listen.admin.n + 1, sizeof(*a->addresses));
-	if (!a->http || !a->addresses)
+	a->max_connections = conf->limits.admin_connections;
+	a->timeout_ms = conf->timeouts.admin_ms;
+	a->owner = (struct httpconn_owner){.asked = on_asked, .gone = on_gone, .arg = a};
+	a->tokens = tokens_new();
+	a->resume = event_new(base, -1, 0, on_resume, a);
+	a->doors = calloc(conf->listen.admin.n + 1, sizeof(*a->doors));
+	if (!a->tokens || !a->resume || !a->doors || !arm(a, conf) ||
+	    !open_doors(a, &conf->listen.admin))
 		return admin_free(a);
-	evhttp_set_max_headers_size(a->http, HEADERS_MAX);
-	evhttp_set_max_body_size(a->http, BODY_MAX);
-	evhttp_set_timeout(a->http, (int)((conf->timeouts.admin_ms + 999) / 1000));
-	evhttp_set_allowed_methods(a->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST |
-						EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE);
-	evhttp_set_gencb(a->http, on_request, a);
-	for (size_t i = 0; i < conf->listen.admin.n; i++) {
-		int r = listen_on(base, a, conf->listen.admin.items[i]);
+	return a;
+}
 
-		if (r < 0) {
-			log_begin(&l, LOG_LEVEL_ERROR, "listen_failed");
-			log_str(&l, "option", "listen.admin");
-			log_str(&l, "address", conf->listen.admin.items[i]);
-			log_errno(&l, "error", -r);
-			log_end(&l);
-			return admin_free(a);
+void admin_reload(struct admin *a, const struct config *conf)
+{
+	a->max_connections = conf->limits.admin_connections;
+	a->timeout_ms = conf->timeouts.admin_ms;
+	while (a->nconns > a->max_connections)
+		make_room(a);
+	if (a->tls) {
+		struct tls *new = tls_new(conf->listen.admin_cert, conf->listen.admin_key);
+
+		if (new) {
+			tls_free(a->tls);
+			a->tls = new;
 		}
 	}
-	return a;
 }
 
 struct admin *admin_free(struct admin *a)
 {
-	if (a) {
-		for (size_t i = 0; i < a->naddresses; i++)
-			address_unlink(&a->addresses[i]);
-		if (a->http)
-			evhttp_free(a->http);
-		free(a->addresses);
-		free(a);
+	struct httpconn *c;
+
+	if (!a)
+		return NULL;
+	for (size_t i = 0; i < a->ndoors; i++) {
+		if (a->doors[i].knock)
+			event_free(a->doors[i].knock);
+		address_unlink(&a->doors[i].address);
+		close(a->doors[i].fd);
 	}
+	while ((c = TAILQ_FIRST(&a->conns))) {
+		forget(a, c);
+		httpconn_free(c);
+	}
+	if (a->resume)
+		event_free(a->resume);
+	tls_free(a->tls);
+	tokens_free(a->tokens);
+	free(a->token_file);
+	free(a->doors);
+	free(a);
 	return NULL;
+}
+
+struct admin_counts admin_counts(const struct admin *a)
+{
+	return a->counts;
 }

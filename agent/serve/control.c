@@ -265,6 +265,7 @@ static void reload(struct control *c)
 	publish_conf_consume(c, fresh);
 	log_init((enum log_target) new->log.target, (enum log_level) new->log.level);
 	listener_reload(c->listener, new);
+	admin_reload(c->admin, new);
 	config_free(old);
 	c->reloads++;
 	log_event(LOG_LEVEL_INFO, "reloaded", "file", new->path, NULL);

@@ -6,12 +6,12 @@
 #include "serve/control.h"
 
 const struct admin_page page_table[] = {
-    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", page_metrics},
-    {"/healthz", "text/plain; charset=utf-8", page_healthz},
-    {"/readyz", "text/plain; charset=utf-8", page_readyz},
-    {"/v1/models", "application/json", page_models},
-    {"/state", "application/json", page_state},
-    {NULL, NULL, NULL},
+    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", page_metrics, false},
+    {"/healthz", "text/plain; charset=utf-8", page_healthz, true},
+    {"/readyz", "text/plain; charset=utf-8", page_readyz, true},
+    {"/v1/models", "application/json", page_models, false},
+    {"/state", "application/json", page_state, false},
+    {NULL, NULL, NULL, false},
 };
 
 int page_healthz(void *control, FILE *out)

@@ -75,6 +75,17 @@ static void write_spop(FILE *out, const struct control *c, const struct stats *s
 	prom_single(out, METRIC_CHECKS, (double)stat_get(&s->health_checks));
 }
 
+static void write_admin(FILE *out, const struct control *c)
+{
+	const struct admin_counts n = admin_counts(c->admin);
+
+	prom_single(out, METRIC_ADMIN, (double)n.accepted);
+	prom_family(out, METRIC_ADMIN_REFUSED);
+	prom_sample(out, METRIC_ADMIN_REFUSED, (double)n.unauthorized, "why", "unauthorized", NULL);
+	prom_sample(out, METRIC_ADMIN_REFUSED, (double)n.evicted, "why", "evicted", NULL);
+	prom_sample(out, METRIC_ADMIN_REFUSED, (double)n.late, "why", "late", NULL);
+}
+
 static void write_tickets(FILE *out, const struct control *c)
 {
 	struct feedback_counts f;
@@ -298,6 +309,7 @@ int page_metrics(void *control, FILE *out)
 	write_decisions(out, sum);
 	write_models(out, c, sum);
 	write_spop(out, c, sum);
+	write_admin(out, c);
 	write_tickets(out, c);
 	write_discovery(out, c);
 	write_endpoints(out, c);
