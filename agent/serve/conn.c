@@ -27,9 +27,8 @@
 #include "base/clock.h"
 #include "base/grace.h"
 #include "base/log.h"
-#include "observe/logline.h"
 #include "serve/answer.h"
-#include "serve/arguments.h"
+#include "serve/notify.h"
 #include "serve/worker.h"
 #include "spop/session.h"
 
@@ -263,91 +262,17 @@ static uint8_t *out_room(struct conn *c, size_t n)
 
 /* --- frames --- */
 
-static void count(struct worker *w, const struct decision *d, const struct request_input *in,
-		  uint64_t ns)
-{
-	struct stats *s = w->stats;
-
-	stat_add(&s->verdicts[d->verdict], 1);
-	stat_add(&s->bytes, in->body.len + in->head.len + in->tail.len);
-	stats_time(s, ns);
-	if (d->request.truncated)
-		stat_add(&s->truncated, 1);
-	if (d->verdict == VERDICT_ROUTED && d->pick.n == 0)
-		stat_add(&s->any, 1);
-	else if (d->verdict == VERDICT_ROUTED)
-		endpoint_picked(w->env->endpoints, d->pool->slots[d->pick.index[0]]);
-	if (d->has_target && d->target.stat < s->nmodels)
-		stat_add(&s->models[d->target.stat].verdicts[d->verdict], 1);
-}
-
-static void log_refusal(const struct conn *c, const struct arguments *a, const struct decision *d)
-{
-	struct log_line l;
-
-	/* Clients' mistakes are debug: whoever sends many must not fill the disk. */
-	if (log_get_level() < LOG_LEVEL_DEBUG)
-		return;
-	log_begin(&l, LOG_LEVEL_DEBUG, "refused");
-	log_int(&l, "conn", (int64_t)c->id);
-	if (a->id.ptr)
-		log_view(&l, "id", a->id);
-	log_str(&l, "verdict", verdict_name(d->verdict));
-	if (d->has_model)
-		log_view(&l, "model", d->request.model);
-	if (d->verdict == VERDICT_BAD_REQUEST && d->request.why) {
-		log_str(&l, "why", d->request.why);
-		log_int(&l, "at", d->request.at);
-	}
-	log_end(&l);
-}
-
-static int64_t take_ticket(struct worker *w, const struct decision *d, uint64_t key, uint64_t now)
-{
-	if (d->verdict != VERDICT_ROUTED || d->pick.n == 0)
-		return 0;
-	return ticket_open(w->env->tickets, w->index, d->pool->slots[d->pick.index[0]],
-			   d->has_target ? d->target.stat : 0, key, now);
-}
-
-/*
- * HAProxy's own number of the request: as an argument, or, up to 3.0, the stream-id of the frame.
- * Those versions offer "async", which later ones do not know; there a stream-id belongs to the
- * connection.
- */
-static uint64_t request_key(const struct conn *c, const struct spop_input *in,
-			    const struct arguments *args)
-{
-	if (args->key)
-		return args->key;
-	return c->global_ids ? logline_key_of_number(in->frame.stream_id) : 0;
-}
-
 static void serve_notify(struct conn *c, struct spop_input *in, const struct worker_conf *conf)
 {
 	struct worker *w = c->worker;
-	struct decision *d = &w->decision;
 	size_t max = spop_session_max_frame(&c->session) + SPOP_FRAME_PREFIX, bound, n;
-	uint64_t start = clock_mono_ns(), now;
-	struct arguments args;
-	struct decide_env env = {
-	    .conf = &conf->decide,
-	    .snapshot = grace_read(w->env->snapshot),
-	    .endpoints = w->env->endpoints,
-	    .cursors = w->env->cursors,
-	    .chance = worker_chance(w),
-	};
+	struct notify notify = {
+	    .conn = c->id, .buffer_size = (uint32_t)max, .global_ids = c->global_ids};
 	int64_t ticket = 0;
 	uint8_t *room;
 
-	arguments_read(&args, &in->notify, spop_session_max_frame(&c->session) + SPOP_FRAME_PREFIX);
-	decide(&env, &args.input, d);
-	now = clock_mono_ns();
-	count(w, d, &args.input, now - start);
-	if (d->status)
-		log_refusal(c, &args, d);
-
-	bound = answer_bound(d);
+	notify_decide(&notify, w, in, conf);
+	bound = answer_bound(&w->decision);
 	if (max > WORKER_OUT_SIZE)
 		max = WORKER_OUT_SIZE;
 	room = out_room(c, bound < max ? bound : max);
@@ -355,11 +280,10 @@ static void serve_notify(struct conn *c, struct spop_input *in, const struct wor
 		return;
 	if (bound <= max) {
 		max = WORKER_OUT_SIZE - w->out_len;
-		if (conf->variables >> VARIABLE_TICKET & 1)
-			ticket = take_ticket(w, d, request_key(c, in, &args), now);
+		ticket = notify_ticket(&notify, w, conf);
 	}
-	n = answer_write(d, conf->variables, ticket, in->frame.stream_id, in->frame.frame_id, room,
-			 max);
+	n = answer_write(&w->decision, conf->variables, ticket, in->frame.stream_id,
+			 in->frame.frame_id, room, max);
 	w->out_len += n;
 	if (n == 0) {
 		conn_flush(c);
