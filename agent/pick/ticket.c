@@ -2,8 +2,10 @@
  * Tickets.
  *
  * Each worker owns `max` slots. The free ones wait in a ring of one producer, the control thread
- * that closes, and one consumer, the worker that opens; so neither ever waits, and a slot is used
- * again as late as possible. A ticket's name:
+ * that closes, and one consumer, the worker that opens; so neither ever waits. The ring begins with
+ * WARM of them and takes in another only when it runs empty: what is used stays in a core's cache,
+ * and memory is touched for as many requests as there ever were at a time. First in, first out
+ * among WARM slots and 2^19 generations: no name comes again within 2^31 tickets. A ticket's name:
  *
  *   bit 62…47 instance | 46…41 worker | 40…19 slot | 18…0 generation of the slot
  *
@@ -25,6 +27,7 @@
 #define WORKER_BITS     6
 #define INSTANCE_BITS   16
 #define MASK(bits)      ((UINT64_C(1) << (bits)) - 1)
+#define WARM            4096
 
 struct ticket {
 	_Atomic uint32_t state;
@@ -35,6 +38,7 @@ struct ticket {
 
 struct desk {
 	_Alignas(64) uint32_t head; /* the worker's end of the ring of free slots */
+	uint32_t fresh;             /* the worker's: slots from here on were never used */
 	_Atomic uint64_t exhausted;
 	_Alignas(64) _Atomic uint32_t tail; /* the control thread's end */
 	uint32_t expire_at;
@@ -53,6 +57,7 @@ struct tickets {
 
 struct tickets *tickets_new(struct endpoints *e, unsigned workers, uint32_t max, uint32_t instance)
 {
+	const uint32_t warm = max < WARM ? max : WARM;
 	struct tickets *t;
 
 	if (workers < 1 || workers > 1U << WORKER_BITS || max < 1 || max > 1U << SLOT_BITS)
@@ -70,7 +75,7 @@ struct tickets *tickets_new(struct endpoints *e, unsigned workers, uint32_t max,
 		return NULL;
 	}
 	for (unsigned w = 0; w < workers; w++)
-		t->desks[w] = (struct desk){.tail = max};
+		t->desks[w] = (struct desk){.tail = warm, .fresh = warm};
 	for (unsigned w = 0; w < workers; w++) {
 		struct desk *d = &t->desks[w];
 
@@ -78,7 +83,7 @@ struct tickets *tickets_new(struct endpoints *e, unsigned workers, uint32_t max,
 		d->tickets = calloc(max, sizeof(*d->tickets));
 		if (!d->ring || !d->tickets)
 			return tickets_free(t);
-		for (uint32_t i = 0; i < max; i++)
+		for (uint32_t i = 0; i < warm; i++)
 			d->ring[i] = i;
 	}
 	return t;
@@ -104,12 +109,15 @@ int64_t ticket_open(struct tickets *t, unsigned worker, uint32_t slot, uint32_t 
 	struct ticket *k;
 	uint32_t i, generation;
 
-	if (d->head == atomic_load_explicit(&d->tail, memory_order_acquire)) {
+	if (d->head != atomic_load_explicit(&d->tail, memory_order_acquire)) {
+		i = d->ring[d->head];
+		d->head = d->head == t->max ? 0 : d->head + 1;
+	} else if (d->fresh < t->max) {
+		i = d->fresh++;
+	} else {
 		atomic_fetch_add_explicit(&d->exhausted, 1, memory_order_relaxed);
 		return 0;
 	}
-	i = d->ring[d->head];
-	d->head = d->head == t->max ? 0 : d->head + 1;
 
 	k = &d->tickets[i];
 	generation = k->generation;
