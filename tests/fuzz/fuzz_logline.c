@@ -5,6 +5,8 @@
 
 #include "observe/logline.h"
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 static void inside(struct view part, struct view whole)
 {
 	if (part.len && (part.ptr < whole.ptr || part.ptr + part.len > whole.ptr + whole.len))
