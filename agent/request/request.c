@@ -381,6 +381,12 @@ static bool read_body(struct request *req, const struct request_input *in,
 		read_json(&f, &s, max_depth);
 	}
 	conclude(req, &s, &f);
+	/* What was cut off may name another model. */
+	if (limits->whole && req->status == REQUEST_OK && req->truncated) {
+		req->status = REQUEST_TOO_LARGE;
+		req->model = VIEW_NULL;
+		req->model_at = req->model_len = -1;
+	}
 	return true;
 }
 
@@ -395,7 +401,11 @@ void request_read(struct request *req, const struct request_input *in,
 	req->at = -1;
 
 	if (!read_body(req, in, limits)) {
-		if (in->model.ptr)
+		/* Somebody else's look at a body is not every byte of it. */
+		if (in->model.ptr && limits->whole && in->body_len > 0 && !in->body.len &&
+		    !in->head.len)
+			req->status = REQUEST_NEED_BODY;
+		else if (in->model.ptr)
 			take_argument(req, in->model);
 	} else if (in->model.ptr && !limits->whole &&
 		   (req->status == REQUEST_NEED_BODY || req->status == REQUEST_TOO_LARGE) &&

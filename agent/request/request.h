@@ -22,7 +22,8 @@ struct request_limits {
 	unsigned cut_margin; /* bytes: an unclosed body without a length that comes this close to
 				HAProxy's buffer is cut, not invalid; option, default 16384, never
 				more than half of the buffer */
-	bool whole;          /* `body: whole`: slices that do not cover the body → need_body */
+	bool whole; /* `body: whole`: slices that do not cover the body → need_body; cut → too_large
+		     */
 };
 
 /*
@@ -32,7 +33,8 @@ struct request_limits {
  * body beats head and tail. Head and tail need body_len, which says where the tail stands; those
  * that cover the body are read as one text, in place. model is used when nothing was read (no body,
  * or a content type that carries no model), and instead of need_body or too_large unless
- * limits.whole; else the bytes win. It is held to the rules for names.
+ * limits.whole; else the bytes win. It is held to the rules for names. With limits.whole and a
+ * body_len it is a look at a body that we have not seen: need_body.
  *
  * Read as JSON: application/json, text/json, +json, no content type; and text/plain and
  * application/x-www-form-urlencoded whose first byte that is no blank is '{', because that is what

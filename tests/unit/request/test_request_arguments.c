@@ -160,6 +160,36 @@ static void whole_wants_every_byte(void **state)
 	in.content_type = VIEW_LIT("image/png");
 	in.body_len = in.content_length = 100;
 	ASSERT_STATUS("no_model", in, &whole);
+
+	/* a name that HAProxy found in a body of which it sent nothing else */
+	in = nothing;
+	in.model = VIEW_LIT("m");
+	in.body_len = in.content_length = 2000000;
+	assert_model(in, &slices, "m", -1);
+	ASSERT_STATUS("need_body", in, &whole);
+	in.content_type = VIEW_LIT("image/png");
+	ASSERT_STATUS("need_body", in, &whole);
+	/* what was cut off may name another model */
+	in = nothing;
+	in.body = VIEW_LIT("{\"model\":\"m\",\"a\":\"");
+	in.content_length = 100;
+	assert_model(in, &slices, "m", 10);
+	ASSERT_STATUS("too_large", in, &whole);
+	in.content_length = -1;
+	in.body_len = in.body_size = (int64_t)in.body.len;
+	in.buffer_size = (uint32_t)in.body.len + 10;
+	assert_model(in, &slices, "m", 10);
+	ASSERT_STATUS("too_large", in, &whole);
+	in.body = VIEW_LIT("{\"model\":\"m\"} ");
+	in.body_len = in.body_size = (int64_t)in.body.len;
+	assert_model(in, &whole, "m", 10);
+	/* from a header: the body that is here carries none */
+	in = nothing;
+	in.model = VIEW_LIT("m");
+	in.content_type = VIEW_LIT("image/png");
+	in.body = VIEW_LIT("\x89PNG");
+	in.body_len = in.content_length = 4;
+	assert_model(in, &whole, "m", -1);
 }
 
 static void slices_of_unknown_place(void **state)
