@@ -56,9 +56,9 @@ static int64_t number(struct view v, int64_t otherwise)
 	if (i == v.len || v.len > 19)
 		return otherwise;
 	for (; i < v.len; i++) {
-		if (v.ptr[i] < '0' || v.ptr[i] > '9' || n > (INT64_MAX - 9) / 10)
+		if (v.ptr[i] < '0' || v.ptr[i] > '9' || __builtin_mul_overflow(n, 10, &n) ||
+		    __builtin_add_overflow(n, v.ptr[i] - '0', &n))
 			return otherwise;
-		n = n * 10 + (v.ptr[i] - '0');
 	}
 	return negative ? -n : n;
 }

@@ -277,6 +277,10 @@ static void on_hangup(evutil_socket_t sig, short what, void *arg)
 
 	(void)sig;
 	(void)what;
+	if (c->stopping) {
+		log_event(LOG_LEVEL_WARNING, "reload_failed", "why", "the agent is ending", NULL);
+		return;
+	}
 	if (strcmp(c->conf->path, "-") == 0) {
 		log_event(LOG_LEVEL_WARNING, "reload_failed", "remedy",
 			  "the configuration came from standard input: restart instead", NULL);
@@ -304,8 +308,10 @@ bool control_alive(const struct control *c)
 {
 	uint64_t now = clock_mono_ns();
 
+	/* A beat since our own last tick counts: it may be us who slept. */
 	for (unsigned i = 0; i < c->nworkers; i++)
-		if (c->beat_ns[i] && now - c->beat_ns[i] > BEAT_MISSED_NS)
+		if (c->beat_ns[i] && now - c->beat_ns[i] > BEAT_MISSED_NS &&
+		    stat_get(&c->workers[i].stats->beats) == c->beats[i])
 			return false;
 	return true;
 }
@@ -315,13 +321,15 @@ bool control_ready(const struct control *c)
 	return !c->stopping && discover_snapshot(c->discover)->ready;
 }
 
-/* When the HAProxy process that answers the runtime socket began; 0: not known. */
-static uint64_t haproxy_start(const struct control *c)
+/* When the HAProxy process that answered the runtime socket last began, and when it answered; 0:
+ * not known. */
+static uint64_t haproxy_start(const struct control *c, uint64_t *ret_seen_ns)
 {
 	struct discover_status s;
 
 	discover_status(c->discover, &s);
-	if (!s.haproxy.good || s.haproxy.last_good_ns < s.haproxy.uptime_s * CLOCK_NS_PER_S)
+	*ret_seen_ns = s.haproxy.last_good_ns;
+	if (!s.haproxy.good || s.haproxy.uptime_s > s.haproxy.last_good_ns / CLOCK_NS_PER_S)
 		return 0;
 	return s.haproxy.last_good_ns - s.haproxy.uptime_s * CLOCK_NS_PER_S;
 }
@@ -329,11 +337,12 @@ static uint64_t haproxy_start(const struct control *c)
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct control *c = arg;
+	uint64_t seen_ns, start_ns = haproxy_start(c, &seen_ns);
 
 	(void)fd;
 	(void)what;
 	feedback_tick(c->feedback, clock_mono_ns(), c->conf->timeouts.ticket_ms * CLOCK_NS_PER_MS,
-		      haproxy_start(c));
+		      start_ns, seen_ns);
 	watch_tick(c->watch);
 	listen_to_beats(c);
 }

@@ -46,6 +46,7 @@ struct stream {
 	LIST_ENTRY(stream) link;
 	struct feedback *feedback;
 	struct bufferevent *bev;
+	uint64_t heard_ns; /* when it began or last said something */
 };
 
 struct ear {
@@ -63,7 +64,7 @@ struct feedback {
 	unsigned nstreams;
 	size_t nears;
 	struct ear *ears;
-	uint64_t complained_ns, expired_told;
+	uint64_t complained_ns, evicted_ns, expired_told;
 	uint64_t silent_ns; /* when a stream closed last; 0: none did, or its dead are buried */
 	size_t nlost;
 	struct ticket_lost lost[LOST_MAX];
@@ -182,6 +183,7 @@ static void on_stream_read(struct bufferevent *bev, void *arg)
 	size_t len = evbuffer_get_length(in), pos = 0;
 	const char *bytes = (const char *)evbuffer_pullup(in, -1);
 
+	s->heard_ns = clock_mono_ns();
 	while (bytes && pos < len) {
 		struct view line;
 		ssize_t n =
@@ -210,23 +212,62 @@ static void on_stream_event(struct bufferevent *bev, short what, void *arg)
 		stream_free(arg);
 }
 
+/* Who has been silent longest goes: HAProxy speaks, and would come again. */
+static void make_room(struct feedback *f)
+{
+	struct stream *s, *oldest = LIST_FIRST(&f->streams);
+	uint64_t now = clock_mono_ns();
+
+	LIST_FOREACH(s, &f->streams, link)
+	{
+		if (s->heard_ns < oldest->heard_ns)
+			oldest = s;
+	}
+	if (!f->evicted_ns || now - f->evicted_ns > COMPLAIN_NS) {
+		f->evicted_ns = now;
+		log_event(LOG_LEVEL_WARNING, "feedback_evicted", "why", "too many streams", NULL);
+	}
+	stream_free(oldest);
+}
+
+/* Out of descriptors the connection stays in the kernel's queue and would wake us at once: the door
+ * rests until the next tick. */
+static void on_accept_error(struct evconnlistener *listener, void *arg)
+{
+	struct log_line l;
+	int err = errno;
+
+	(void)arg;
+	log_begin(&l, LOG_LEVEL_ERROR, "accept_failed");
+	log_str(&l, "option", "listen.feedback");
+	log_errno(&l, "error", err);
+	log_end(&l);
+	evconnlistener_disable(listener);
+}
+
 static void on_stream(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *addr,
 		      int len, void *arg)
 {
 	struct feedback *f = ((struct ear *)arg)->feedback;
 	struct stream *s;
+	int on = 1;
 
 	(void)listener;
 	(void)addr;
 	(void)len;
-	s = f->nstreams < STREAMS_MAX ? calloc(1, sizeof(*s)) : NULL;
+	if (f->nstreams >= STREAMS_MAX)
+		make_room(f);
+	s = calloc(1, sizeof(*s));
 	if (!s || !(s->bev = bufferevent_socket_new(f->env.base, fd, BEV_OPT_CLOSE_ON_FREE))) {
 		free(s);
 		close(fd);
-		log_event(LOG_LEVEL_WARNING, "feedback_refused", "why", "too many streams", NULL);
+		log_event(LOG_LEVEL_WARNING, "feedback_refused", "why", "out of memory", NULL);
 		return;
 	}
+	/* A machine that lost its power says no goodbye. */
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	s->feedback = f;
+	s->heard_ns = clock_mono_ns();
 	LIST_INSERT_HEAD(&f->streams, s, link);
 	f->nstreams++;
 	bufferevent_setcb(s->bev, on_stream_read, NULL, on_stream_event, s);
@@ -262,7 +303,10 @@ static int listen_stream(struct feedback *f, struct ear *e)
 		return e->fd;
 	e->listener = evconnlistener_new(f->env.base, on_stream, e,
 					 LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, e->fd);
-	return e->listener ? 0 : -ENOMEM;
+	if (!e->listener)
+		return -ENOMEM;
+	evconnlistener_set_error_cb(e->listener, on_accept_error);
+	return 0;
 }
 
 static int listen_datagram(struct feedback *f, struct ear *e, const struct config *conf)
@@ -336,14 +380,13 @@ struct feedback *feedback_free(struct feedback *f)
 		for (size_t i = 0; i < f->nears; i++) {
 			struct ear *e = &f->ears[i];
 
+			address_unlink(&e->address);
 			if (e->event)
 				event_free(e->event);
 			if (e->listener)
 				evconnlistener_free(e->listener);
 			else if (e->fd >= 0)
 				close(e->fd);
-			if (e->fd >= 0)
-				address_unlink(&e->address);
 		}
 		free(f->ears);
 		free(f);
@@ -354,30 +397,35 @@ struct feedback *feedback_free(struct feedback *f)
 /*
  * The process whose ring fell silent is not the one that answers now. The new one's ring may have
  * come before the old one's went, and the old one still sends requests that it had accepted. A
- * ticket too many that goes here is not lost: the scrape counts its request as another's.
+ * ticket too many that goes here is not lost: the scrape counts its request as another's. What the
+ * runtime socket said before the silence, the dead one may have said.
  */
-static void bury(struct feedback *f, uint64_t now_ns, uint64_t haproxy_start_ns)
+static void bury(struct feedback *f, uint64_t now_ns, uint64_t haproxy_start_ns,
+		 uint64_t haproxy_seen_ns)
 {
 	uint64_t until = f->silent_ns + BURY_NS;
 
-	if (!f->silent_ns || f->nstreams == 0 || now_ns < until)
+	if (!f->silent_ns || f->nstreams == 0 || now_ns < until || !haproxy_start_ns ||
+	    haproxy_seen_ns <= f->silent_ns)
 		return;
 	/* Its uptime is told in whole seconds. */
 	if (haproxy_start_ns + CLOCK_NS_PER_S >= f->silent_ns)
 		f->counts.orphaned +=
 		    tickets_expire(f->env.tickets, now_ns, now_ns - until, UINT32_MAX);
-	if (haproxy_start_ns)
-		f->silent_ns = 0;
+	f->silent_ns = 0;
 }
 
 void feedback_tick(struct feedback *f, uint64_t now_ns, uint64_t ticket_age_ns,
-		   uint64_t haproxy_start_ns)
+		   uint64_t haproxy_start_ns, uint64_t haproxy_seen_ns)
 {
 	struct log_line l;
 
+	for (size_t i = 0; i < f->nears; i++)
+		if (f->ears[i].listener)
+			evconnlistener_enable(f->ears[i].listener);
 	if (f->nlost)
 		reclaim(f);
-	bury(f, now_ns, haproxy_start_ns);
+	bury(f, now_ns, haproxy_start_ns, haproxy_seen_ns);
 	f->counts.expired += tickets_expire(f->env.tickets, now_ns, ticket_age_ns, EXPIRE_BUDGET);
 	if (f->counts.expired == f->expired_told)
 		return;

@@ -43,9 +43,9 @@ struct feedback *feedback_free(struct feedback *f);
 /* One line, as if it had arrived. */
 void feedback_line(struct feedback *f, struct view line);
 /* Closes tickets that no line will close; to be called every second or so. @haproxy_start_ns: when
- * the HAProxy process that answers now began, monotonic; 0: not known. */
+ * the HAProxy process began that answered at @haproxy_seen_ns, both monotonic; 0: not known. */
 void feedback_tick(struct feedback *f, uint64_t now_ns, uint64_t ticket_age_ns,
-		   uint64_t haproxy_start_ns);
+		   uint64_t haproxy_start_ns, uint64_t haproxy_seen_ns);
 void feedback_counts(const struct feedback *f, struct feedback_counts *ret);
 
 #endif

@@ -46,7 +46,9 @@ static const struct line_case {
     /* numbers that are none */
     {HEAD "[i ticket=\"12x\"]", 0, 0, "", "", "", -1, -1, -1, -1},
     {HEAD "[i ticket=\"99999999999999999999\"]", 0, 0, "", "", "", -1, -1, -1, -1},
-    {HEAD "[i ticket=\"9223372036854775807\"]", 0, 0, "", "", "", -1, -1, -1, -1},
+    {HEAD "[i ticket=\"9223372036854775808\"]", 0, 0, "", "", "", -1, -1, -1, -1},
+    /* the largest name that a ticket can have */
+    {HEAD "[i ticket=\"9223372036854775807\"]", 0, INT64_MAX, "", "", "", -1, -1, -1, -1},
     {HEAD "[i ticket=\"-5\"]", 0, 0, "", "", "", -1, -1, -1, -1},
     {HEAD "[i ticket=\"5\" status=\"1000\"]", 0, 5, "", "", "", -1, -1, -1, -1},
     /* not such a line */

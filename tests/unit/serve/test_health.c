@@ -10,6 +10,9 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,9 +33,24 @@ struct peer {
 	const char *answer;
 	size_t len, piece;
 	bool hold;
+	SSL_CTX *tls; /* NULL: plain */
 	char request[1024];
 	pthread_t thread;
 };
+
+static void serve_tls(struct peer *p, int fd)
+{
+	SSL *ssl = SSL_new(p->tls);
+
+	SSL_set_fd(ssl, fd);
+	if (SSL_accept(ssl) == 1) {
+		SSL_read(ssl, p->request, sizeof(p->request) - 1);
+		for (size_t at = 0; at < p->len; at++)
+			SSL_write(ssl, p->answer + at, 1);
+	}
+	SSL_free(ssl);
+	close(fd);
+}
 
 static void *serve(void *arg)
 {
@@ -43,6 +61,10 @@ static void *serve(void *arg)
 
 	if (fd < 0)
 		return NULL;
+	if (p->tls) {
+		serve_tls(p, fd);
+		return NULL;
+	}
 	while (have + 1 < sizeof(p->request) && !strstr(p->request, "\r\n\r\n")) {
 		ssize_t n = recv(fd, p->request + have, sizeof(p->request) - 1 - have, 0);
 
@@ -144,7 +166,7 @@ static const struct {
     {"ok 200\n", 0, 1},
     {"HTTP/1.1 200 OK", 0, 1},
     {"", 0, 1},
-    {"HTTP/1.1 2\00000 OK\r\n\r\n", 22, 1},
+    {"HTTP/1.1 2\00000 OK\r\n\r\n", 20, 1},
     {"\000HTTP/1.1 200 OK\r\n\r\n", 20, 1},
     {"\x15\x03\x01\x00\x02\x02\x16", 7, 1},
     {long_line, 599, 1},
@@ -245,7 +267,8 @@ static void test_bad_urls(void **state)
 	static const char *const urls[] = {
 	    "",
 	    "127.0.0.1:80",
-	    "https://127.0.0.1:80",
+	    "https://127.0.0.1",
+	    "https:///healthz",
 	    "ftp://127.0.0.1:80",
 	    "http://",
 	    "http:///healthz",
@@ -274,13 +297,85 @@ static void test_bad_urls(void **state)
 	assert_int_equal(run(&(struct health_options){.url = longest}, out, err), 2);
 }
 
+/* A certificate made out to somebody else. */
+static SSL_CTX *server_context(void)
+{
+	SSL_CTX *context = SSL_CTX_new(TLS_server_method());
+	EVP_PKEY *key = EVP_RSA_gen(2048);
+	X509 *cert = X509_new();
+	X509_NAME *name = X509_get_subject_name(cert);
+
+	X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const void *)"example.net", -1, -1,
+				   0);
+	X509_set_issuer_name(cert, name);
+	ASN1_INTEGER_set(X509_get_serialNumber(cert), 1);
+	X509_gmtime_adj(X509_getm_notBefore(cert), -60);
+	X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
+	X509_set_pubkey(cert, key);
+	X509_sign(cert, key, EVP_sha256());
+	assert_int_equal(SSL_CTX_use_certificate(context, cert), 1);
+	assert_int_equal(SSL_CTX_use_PrivateKey(context, key), 1);
+	X509_free(cert);
+	EVP_PKEY_free(key);
+	return context;
+}
+
+static void secure_url(char url[136], const struct peer *p)
+{
+	snprintf(url, 136, "https://%.120s", p->url + strlen("http://"));
+}
+
+static void test_tls(void **state)
+{
+	static const char *const said[] = {"HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 503 No\r\n\r\n",
+					   ""};
+	SSL_CTX *context = server_context();
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		struct peer p = {.answer = said[i], .len = strlen(said[i]), .tls = context};
+		char url[136];
+		struct health_options options = {.url = url};
+
+		peer_start(&p, false);
+		secure_url(url, &p);
+		assert_int_equal(run(&options, out, err), i > 0);
+		peer_end(&p);
+		assert_int_equal(strncmp(p.request, "GET /healthz ", 13), 0);
+	}
+	SSL_CTX_free(context);
+}
+
+/* TLS to one who does not speak it, the other way round, and to one who says nothing. */
+static void test_tls_mismatch(void **state)
+{
+	SSL_CTX *context = server_context();
+	struct peer plain = {.answer = "HTTP/1.1 200 OK\r\n\r\n\r\n\r\n", .len = 23, .piece = 23};
+	struct peer tls = {.answer = plain.answer, .len = 23, .tls = context};
+	char url[136];
+	struct health_options options = {.url = url, .timeout_ms = 300};
+
+	(void)state;
+	peer_start(&plain, false);
+	secure_url(url, &plain);
+	assert_int_equal(run(&options, out, err), 1);
+	peer_end(&plain);
+	peer_start(&tls, false);
+	options.url = tls.url;
+	assert_int_equal(run(&options, out, err), 1);
+	peer_end(&tls);
+	SSL_CTX_free(context);
+}
+
 static void write_config(char *path, const char *admin)
 {
 	int fd = mkstemp(path);
 	FILE *f = fdopen(fd, "w");
 
 	assert_non_null(f);
-	fprintf(f, "listen:\n  admin: [%s]\npools:\n  llama:\n    endpoints: ['127.0.0.1:1']\n",
+	fprintf(f,
+		"listen:\n  admin: [%s]\n  admin_open: true\npools:\n  llama:\n    endpoints: "
+		"['127.0.0.1:1']\n",
 		admin);
 	fclose(f);
 }
@@ -327,6 +422,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_answers), cmocka_unit_test(test_unprintable),
 	    cmocka_unit_test(test_path),    cmocka_unit_test(test_silence),
+	    cmocka_unit_test(test_tls),     cmocka_unit_test(test_tls_mismatch),
 	    cmocka_unit_test(test_nobody),  cmocka_unit_test(test_bad_urls),
 	    cmocka_unit_test(test_file),    cmocka_unit_test(test_bad_file),
 	};
