@@ -28,7 +28,7 @@ static const char usage[] =
     "  spoa-inference health [-f FILE | --url URL] [--ready]\n"
     "                                     ask the agent that runs, by listen.admin of FILE:\n"
     "                                     0 it is well, 1 it is not or nobody answers;\n"
-    "                                     URL: http://IP:PORT or unix@PATH\n"
+    "                                     URL: http(s)://IP:PORT or unix@PATH\n"
     "  spoa-inference --help-config       every option there is, as Markdown\n"
     "  spoa-inference --version\n"
     "  spoa-inference --help\n"

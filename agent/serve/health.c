@@ -7,6 +7,9 @@
  * only the first line is looked at. What it is told by whoever listens there is bounded by
  * ANSWER_MAX and printed with everything unprintable replaced.
  *
+ * Where the port speaks TLS its certificate is not checked: it is made out to a name that others
+ * use, and whoever could put himself in its place on this machine could only say that he is well.
+ *
  * It is asked about the agent that runs, not about the file. A file that was spoilt after the start
  * leaves that agent as it was (a reload refuses it), so it must not have the container killed.
  */
@@ -15,6 +18,8 @@
 #include <ctype.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +36,13 @@
 
 struct question {
 	const char *path;
+	bool tls;
+	uint64_t deadline;
+};
+
+struct talk {
+	int fd;
+	SSL *ssl; /* NULL: plain */
 	uint64_t deadline;
 };
 
@@ -88,56 +100,83 @@ static int connect_to(int fd, const struct address *a, uint64_t deadline)
 	return -err;
 }
 
-static int send_all(int fd, const char *text, size_t len, uint64_t deadline)
+/* After a call that returned @r <= 0: 0 try it again, or -errno. */
+static int again(const struct talk *t, int r, short plain)
 {
-	while (len > 0) {
-		ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
+	if (!t->ssl) {
+		if (r < 0 && errno == EINTR)
+			return 0;
+		if (r < 0 && errno == EAGAIN)
+			return wait_for(t->fd, plain, t->deadline);
+		return r < 0 ? -errno : -EPROTO;
+	}
+	switch (SSL_get_error(t->ssl, r)) {
+	case SSL_ERROR_WANT_READ:
+		return wait_for(t->fd, POLLIN, t->deadline);
+	case SSL_ERROR_WANT_WRITE:
+		return wait_for(t->fd, POLLOUT, t->deadline);
+	default:
+		return -EPROTO;
+	}
+}
 
-		if (n >= 0) {
+static int shake_hands(struct talk *t, SSL_CTX *context)
+{
+	int r = 0, n;
+
+	t->ssl = SSL_new(context);
+	if (!t->ssl || SSL_set_fd(t->ssl, t->fd) != 1)
+		return -ENOMEM;
+	while (r == 0 && (n = SSL_connect(t->ssl)) != 1) {
+		r = again(t, n, 0);
+		ERR_clear_error();
+	}
+	return r;
+}
+
+static int send_all(const struct talk *t, const char *text, int len)
+{
+	int r = 0;
+
+	while (r == 0 && len > 0) {
+		int n = t->ssl ? SSL_write(t->ssl, text, len)
+			       : (int)send(t->fd, text, (size_t)len, MSG_NOSIGNAL);
+
+		if (n > 0) {
 			text += n;
-			len -= (size_t)n;
-		} else if (errno == EAGAIN) {
-			int r = wait_for(fd, POLLOUT, deadline);
-
-			if (r < 0)
-				return r;
-		} else if (errno != EINTR) {
-			return -errno;
+			len -= n;
+		} else {
+			r = again(t, n, POLLOUT);
 		}
 	}
-	return 0;
+	return r;
 }
 
 /* The first line of the answer, without its end. -EPROTO: there is none. */
-static int read_line(int fd, char *line, size_t size, uint64_t deadline)
+static int read_line(const struct talk *t, char line[ANSWER_MAX])
 {
-	size_t have = 0;
+	int have = 0, r = 0;
 
-	while (have + 1 < size) {
-		ssize_t n = recv(fd, line + have, size - 1 - have, 0);
-		char *end;
+	while (r == 0 && have + 1 < ANSWER_MAX) {
+		int room = ANSWER_MAX - 1 - have;
+		int n = t->ssl ? SSL_read(t->ssl, line + have, room)
+			       : (int)recv(t->fd, line + have, (size_t)room, 0);
 
-		if (n == 0)
-			return -EPROTO;
 		if (n > 0) {
-			end = memchr(line + have, '\n', (size_t)n);
-			have += (size_t)n;
+			char *end = memchr(line + have, '\n', (size_t)n);
+
+			have += n;
 			if (end) {
 				if (end > line && end[-1] == '\r')
 					end--;
 				*end = '\0';
 				return 0;
 			}
-		} else if (errno == EAGAIN) {
-			int r = wait_for(fd, POLLIN, deadline);
-
-			if (r < 0)
-				return r;
-		} else if (errno != EINTR) {
-			return -errno;
+		} else {
+			r = again(t, n, POLLIN);
 		}
 	}
-	return -EPROTO;
+	return r < 0 ? r : -EPROTO;
 }
 
 /* "HTTP/1.1 200 OK" → 200; 0: it is no such line. */
@@ -156,27 +195,41 @@ static int status_of(const char *line)
 	return (at[0] - '0') * 100 + (at[1] - '0') * 10 + (at[2] - '0');
 }
 
-static void ask(const struct address *a, const struct question *q, struct reply *ret)
+static int converse(const struct address *a, const struct question *q, SSL_CTX *context,
+		    char line[ANSWER_MAX])
 {
 	char request[URL_MAX_LEN + 128];
-	int n, r, fd;
+	struct talk t = {.deadline = q->deadline};
+	int len, r;
 
-	*ret = (struct reply){0};
-	n = snprintf(
+	len = snprintf(
 	    request, sizeof(request),
 	    "GET %s HTTP/1.0\r\nHost: localhost\r\nUser-Agent: spoa-inference-health\r\n\r\n",
 	    q->path);
-	fd = socket(a->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0) {
-		ret->err = errno;
-		return;
-	}
-	r = connect_to(fd, a, q->deadline);
+	t.fd = socket(a->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (t.fd < 0)
+		return -errno;
+	r = connect_to(t.fd, a, q->deadline);
+	if (r == 0 && context)
+		r = shake_hands(&t, context);
 	if (r == 0)
-		r = send_all(fd, request, (size_t)n, q->deadline);
+		r = send_all(&t, request, len);
 	if (r == 0)
-		r = read_line(fd, ret->line, sizeof(ret->line), q->deadline);
-	close(fd);
+		r = read_line(&t, line);
+	SSL_free(t.ssl);
+	close(t.fd);
+	return r;
+}
+
+static void ask(const struct address *a, const struct question *q, struct reply *ret)
+{
+	bool tls = q->tls && a->addr.ss_family != AF_UNIX;
+	SSL_CTX *context = tls ? SSL_CTX_new(TLS_client_method()) : NULL;
+	int r;
+
+	*ret = (struct reply){0};
+	r = tls && !context ? -ENOMEM : converse(a, q, context, ret->line);
+	SSL_CTX_free(context);
 	if (r == 0) {
 		ret->status = status_of(ret->line);
 		if (ret->status == 0)
@@ -219,8 +272,11 @@ static bool ask_file(const char *file, const struct question *q, FILE *out, FILE
 	int r = config_load(file, &conf, &errors);
 
 	if (r == 0) {
+		struct question of_file = *q;
+
+		of_file.tls = conf->listen.admin_cert != NULL;
 		for (size_t i = 0; i < conf->listen.admin.n && !well; i++)
-			well = ask_address(conf->listen.admin.items[i], q, out);
+			well = ask_address(conf->listen.admin.items[i], &of_file, out);
 		if (conf->listen.admin.n == 0)
 			fprintf(out, "%s: listen.admin is empty, nobody can be asked\n", file);
 		config_free(conf);
@@ -249,12 +305,15 @@ static int split_url(const char *url, char room[URL_MAX_LEN], struct question *q
 			return -EINVAL;
 	if (strncmp(url, "unix@", 5) == 0)
 		return address_parse(url, a);
-	if (strncmp(url, "http://", 7) != 0)
+	q->tls = strncmp(url, "https://", 8) == 0;
+	if (!q->tls && strncmp(url, "http://", 7) != 0)
 		return -EINVAL;
-	memcpy(room, url + 7, len - 7 + 1);
+	url += q->tls ? 8 : 7;
+	len = strlen(url);
+	memcpy(room, url, len + 1);
 	slash = strchr(room, '/');
 	if (slash && slash[1])
-		q->path = url + 7 + (slash - room);
+		q->path = url + (slash - room);
 	if (slash)
 		*slash = '\0';
 	if (room[0] == ':' || room[0] == '\0')
@@ -277,7 +336,7 @@ int health_ask(const struct health_options *options, FILE *out, FILE *err)
 	if (options->url) {
 		if (split_url(options->url, room, &q, &a) < 0) {
 			fprintf(err,
-				"spoa-inference: --url %s: http://IP:PORT[/PATH] or unix@PATH "
+				"spoa-inference: --url %s: http(s)://IP:PORT[/PATH] or unix@PATH "
 				"is wanted\n",
 				options->url);
 			return 2;

@@ -16,7 +16,7 @@ struct health_options {
 	 * cannot be read does not make a running agent ill: then its default address is asked, and
 	 * @err told. NULL: the default address. */
 	const char *file;
-	/* Instead of that: http://IP:PORT[/PATH], http://localhost:PORT[/PATH] or unix@PATH. */
+	/* Instead of that: http(s)://IP:PORT[/PATH] or unix@PATH; IP may be localhost. */
 	const char *url;
 	bool ready;          /* /readyz instead of /healthz */
 	uint32_t timeout_ms; /* for everything together; 0: HEALTH_TIMEOUT_MS */
