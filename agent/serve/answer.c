@@ -16,8 +16,8 @@
 /* A frame's head and, for each variable, action, scope, its name and the longest number. */
 #define BOUND_FIXED (SPOP_FRAME_HEAD_MAX + VARIABLE_COUNT * 32)
 
-static const char *const names[] = {
-#define VARIABLE(symbol, name, type, when) name,
+static const struct spop_view names[] = {
+#define VARIABLE(symbol, name, type, when) {(const uint8_t *)(name), sizeof(name) - 1},
 #include "serve/variable.def"
 #undef VARIABLE
 };
@@ -30,7 +30,7 @@ struct reply {
 variables_t variable_bit(const char *name)
 {
 	for (unsigned i = 0; i < VARIABLE_COUNT; i++)
-		if (strcmp(names[i], name) == 0)
+		if (spop_view_eq(names[i], spop_view_str(name)))
 			return UINT32_C(1) << i;
 	return 0;
 }
@@ -59,22 +59,17 @@ static bool wants(const struct reply *r, enum variable v)
 	return r->set >> v & 1;
 }
 
-static struct spop_view var_name(enum variable v)
-{
-	return spop_view_str(names[v]);
-}
-
 static void put_str(struct reply *r, enum variable v, struct view value)
 {
 	if (wants(r, v))
-		spop_ack_set_str(&r->ack, SPOP_SCOPE_TXN, var_name(v),
+		spop_ack_set_str(&r->ack, SPOP_SCOPE_TXN, names[v],
 				 spop_view_of(value.ptr, value.len));
 }
 
 static void put_int(struct reply *r, enum variable v, int64_t value)
 {
 	if (wants(r, v))
-		spop_ack_set_int(&r->ack, SPOP_SCOPE_TXN, var_name(v), value);
+		spop_ack_set_int(&r->ack, SPOP_SCOPE_TXN, names[v], value);
 }
 
 static void put_dst(struct reply *r, const struct sockaddr_storage *addr)
@@ -84,12 +79,12 @@ static void put_dst(struct reply *r, const struct sockaddr_storage *addr)
 
 	if (addr->ss_family == AF_INET) {
 		if (wants(r, VARIABLE_DST))
-			spop_ack_set_var(&r->ack, SPOP_SCOPE_TXN, var_name(VARIABLE_DST),
+			spop_ack_set_var(&r->ack, SPOP_SCOPE_TXN, names[VARIABLE_DST],
 					 spop_value_ipv4(&v4->sin_addr));
 		put_int(r, VARIABLE_DST_PORT, ntohs(v4->sin_port));
 	} else if (addr->ss_family == AF_INET6) {
 		if (wants(r, VARIABLE_DST))
-			spop_ack_set_var(&r->ack, SPOP_SCOPE_TXN, var_name(VARIABLE_DST),
+			spop_ack_set_var(&r->ack, SPOP_SCOPE_TXN, names[VARIABLE_DST],
 					 spop_value_ipv6(&v6->sin6_addr));
 		put_int(r, VARIABLE_DST_PORT, ntohs(v6->sin6_port));
 	}
