@@ -64,6 +64,11 @@ static inline bool begins_value(char c)
 	return c == '{' || c == '[' || c == '-' || is_digit(c) || c == 't' || c == 'f' || c == 'n';
 }
 
+static inline bool blocks_pay(unsigned depth, const char *p, const char *end)
+{
+	return TEXT_HAS_BLOCKS && depth > 1 && end - p >= 64 && text_blocks;
+}
+
 /* One piece of @text: @p..@end, whose first byte is the body's byte @base. */
 static enum json_result run(struct json *j, const struct span *text, const char *p, const char *end,
 			    int64_t base)
@@ -93,6 +98,7 @@ static enum json_result run(struct json *j, const struct span *text, const char 
 		goto bad;                                                                          \
 	} while (0)
 
+resume:
 	switch (state) {
 	case JSON_VALUE:
 		if (depth == 0)
@@ -109,7 +115,7 @@ static enum json_result run(struct json *j, const struct span *text, const char 
 	case JSON_COLON:
 		goto colon;
 	case JSON_AFTER:
-		goto after;
+		goto after_block;
 	case JSON_STRING:
 		goto string;
 	case JSON_ESCAPE:
@@ -175,6 +181,10 @@ value:
 		object = c == '{';
 		json_mark(j, depth++, object);
 		p++;
+		if (blocks_pay(depth, p, end)) {
+			state = object ? JSON_FIRST_KEY : JSON_FIRST_ELEMENT;
+			goto blocks;
+		}
 		if (object)
 			goto first_key;
 		goto first_element;
@@ -310,6 +320,11 @@ colon:
 	goto value;
 
 after:
+	if (blocks_pay(depth, p, end)) {
+		state = JSON_AFTER;
+		goto blocks;
+	}
+after_block:
 	p = text_blank(p, end);
 	LEAVE_AT_END(JSON_AFTER);
 	if (depth == 0)
@@ -327,6 +342,18 @@ close:
 	depth--;
 	object = depth > 0 && json_is_object(j, depth - 1);
 	goto after;
+
+blocks:
+	/* What they leave is one token at least for the states here, before they are asked again.
+	 */
+	j->state = state;
+	j->depth = depth;
+	p = json_blocks(j, p, end);
+	state = j->state;
+	depth = j->depth;
+	in_key = j->in_key;
+	object = json_is_object(j, depth - 1);
+	goto resume;
 
 minus:
 	LEAVE_AT_END(JSON_MINUS);

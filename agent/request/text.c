@@ -1,10 +1,27 @@
 #include "request/text.h"
 
 /*
- * SSE2 is part of every x86-64, so it needs no asking at run time; AVX2 is asked for, and has a
- * file of its own. A portable loop does the rest of each run and everything elsewhere (and
- * everything under TEXT_PORTABLE). All are compared with the plainest code there is in the tests.
+ * SSE2 is part of every x86-64, so it needs no asking at run time; AVX2 is asked for before main()
+ * (no ifunc: those run before a sanitizer or a static binary is ready for them), and what is made
+ * of it and of NEON has files of its own. A portable loop does the rest of each run and everything
+ * elsewhere (and everything under TEXT_PORTABLE). All are compared with the plainest code there is
+ * in the tests.
  */
+
+bool text_blocks;
+
+bool text_use_blocks(bool on)
+{
+#if TEXT_HAS_BLOCKS
+	text_blocks = on && text_blocks_usable();
+#endif
+	return text_blocks == on;
+}
+
+__attribute__((constructor)) static void choose(void)
+{
+	(void)text_use_blocks(true);
+}
 
 #define P8   1, 1, 1, 1, 1, 1, 1, 1
 #define P16  P8, P8
@@ -69,9 +86,9 @@ const char *text_plain_far(const char *p, const char *end)
 
 const char *text_string_far(const char *p, const char *end, bool *escaped)
 {
-#if TEXT_HAS_AVX2
-	if (end - p >= 64 && __builtin_cpu_supports("avx2")) {
-		p = text_string_avx2(p, end, escaped);
+#if TEXT_HAS_BLOCKS
+	if (text_blocks && end - p >= 64) {
+		p = text_string_blocks(p, end, escaped);
 		if (p < end && !text_is_plain[(unsigned char)*p])
 			return p;
 	}

@@ -12,16 +12,23 @@
 #include <emmintrin.h>
 #endif
 
-#if defined(__x86_64__) && !defined(TEXT_PORTABLE)
-#define TEXT_HAS_AVX2 1
+/* Ways to read 64 bytes at once are known (block.h); on x86-64 not every processor has them. */
+#if (defined(__x86_64__) || defined(__AARCH64EL__)) && !defined(TEXT_PORTABLE)
+#define TEXT_HAS_BLOCKS 1
 #else
-#define TEXT_HAS_AVX2 0
+#define TEXT_HAS_BLOCKS 0
 #endif
 #if defined(__SSE2__) && !defined(TEXT_PORTABLE)
 #define TEXT_HAS_SSE2 1
 #else
 #define TEXT_HAS_SSE2 0
 #endif
+
+/* Whether blocks are read: found out when the program starts. */
+extern bool text_blocks;
+
+/* For tests: false when there is no such way here. Not while others read. */
+bool text_use_blocks(bool on);
 
 /* What text_plain_far() passes over: all but '"', '\', bytes below 0x20 and above 0x7f. */
 extern const uint8_t text_is_plain[256];
@@ -114,8 +121,9 @@ static inline const char *text_digits(const char *p, const char *end)
  */
 const char *text_string_far(const char *p, const char *end, bool *escaped);
 
-/* The same, in blocks; may also stop before a plain byte. Only where the processor has AVX2. */
-const char *text_string_avx2(const char *p, const char *end, bool *escaped);
+/* The same, in blocks; may also stop before a plain byte. */
+const char *text_string_blocks(const char *p, const char *end, bool *escaped);
+bool text_blocks_usable(void);
 
 #if TEXT_HAS_SSE2
 /* A bit for each of 16 bytes that is not plain. */

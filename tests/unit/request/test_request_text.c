@@ -211,9 +211,9 @@ static void strings(void **state)
 		}
 		judge_string(guard_put(&guard, s, n), &passed, inline_reader, true);
 		judge_string(guard_put(&guard, s, n), &passed, text_string_far, true);
-#if TEXT_HAS_AVX2
-		if (__builtin_cpu_supports("avx2"))
-			judge_string(guard_put(&guard, s, n), &passed, text_string_avx2, false);
+#if TEXT_HAS_BLOCKS
+		if (text_blocks)
+			judge_string(guard_put(&guard, s, n), &passed, text_string_blocks, false);
 #endif
 		total += n;
 	}

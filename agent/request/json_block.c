@@ -1,0 +1,382 @@
+#include "request/json.h"
+
+#include "request/block.h"
+
+#if TEXT_HAS_BLOCKS
+
+/*
+ * The grammar of RFC 8259 as questions about 64 bytes, for what lies below the top level.
+ *
+ * A block begins between tokens. Quotes that are not escaped tell what is inside strings (a bit is
+ * the parity of the quotes up to it), the rest is brackets, commas, colons, blanks, and scalars:
+ * numbers and words. A string or scalar that the block cuts off is left for the next one, which
+ * begins with it; or, if it is long, to text_string(). What is left are whole tokens, and the
+ * grammar is about which may follow which:
+ *
+ *  - "The next token after each of X" is (X << 1) + blanks, where the carry of the addition runs
+ *    through a run of blanks and stops at the first byte behind it; what blanks it did not touch
+ *    are masked out. The same addition runs from a string's opening quote to its closing one.
+ *  - After a value or a key comes a comma, a colon or a closing bracket, after anything else comes
+ *    none of these, but that a closing bracket may follow an opening one.
+ *  - After the { and the commas of an object comes a string, a key; after a key, and only there,
+ *    comes a colon.
+ *  - Which commas are an object's is told by the brackets, the one thing that is walked bit by
+ *    bit. Each is noted in the scanner's stack, as in json.c.
+ *
+ * Nothing is written down before the block is found right. A block that is not is left to the
+ * scalar code at its first byte, and so is what this code cannot judge (a number of 64 digits), so
+ * all errors, reasons and offsets are json.c's. The top level is also left to it: there are keys
+ * to be looked at.
+ */
+
+/* What the token before stands for. */
+struct before {
+	uint64_t value; /* a value or a key: now , : ] } */
+	uint64_t key;   /* of these, a key: now a colon */
+	uint64_t owes;  /* { or an object's comma: now a key */
+	uint64_t opens; /* { or [: now perhaps } or ] */
+};
+
+static struct before before_of(enum json_state state)
+{
+	return (struct before){
+	    .value = state == JSON_AFTER || state == JSON_COLON,
+	    .key = state == JSON_COLON,
+	    .owes = state == JSON_KEY || state == JSON_FIRST_KEY,
+	    .opens = state == JSON_FIRST_KEY || state == JSON_FIRST_ELEMENT,
+	};
+}
+
+static enum json_state state_of(struct before b)
+{
+	if (b.value)
+		return b.key ? JSON_COLON : JSON_AFTER;
+	if (b.opens)
+		return b.owes ? JSON_FIRST_KEY : JSON_FIRST_ELEMENT;
+	return b.owes ? JSON_KEY : JSON_VALUE;
+}
+
+/*
+ * The innermost open levels in a register, the lowest bit for the innermost: levels from @base on,
+ * while the depth stays from @low to @high. HELD_MAX: walk_brackets() needs two bits for itself.
+ */
+#define HELD_MAX 62
+struct stack {
+	uint64_t objects;
+	unsigned base, depth, low, high;
+};
+
+static struct stack stack_load(const struct json *j, unsigned depth)
+{
+	struct stack s = {.base = depth > 32 ? depth - 32 : 0, .depth = depth};
+
+	for (unsigned i = s.base; i < depth; i++)
+		s.objects = s.objects << 1 | json_is_object(j, i);
+	s.low = s.base + 2;
+	s.high = s.base + HELD_MAX < j->max_depth ? s.base + HELD_MAX : j->max_depth;
+	return s;
+}
+
+static void stack_store(struct stack s, struct json *j)
+{
+	for (unsigned i = s.depth; i > s.base; i--, s.objects >>= 1)
+		json_mark(j, i - 1, s.objects & 1);
+}
+
+/* Another part of the stack is needed to go on. */
+static inline bool must_reload(const struct stack *s, unsigned max_depth)
+{
+	return (s->depth == s->low && s->base > 0) || (s->depth == s->high && s->depth < max_depth);
+}
+
+/* Of the first n bytes. */
+struct tokens {
+	uint64_t inside;      /* strings with their opening quotes */
+	uint64_t begin, end;  /* opening and closing quotes */
+	uint64_t open, close; /* brackets */
+	uint64_t comma, colon;
+	uint64_t blank, scalar;
+	uint64_t escaped;
+	unsigned n;  /* at most 63: one place is kept for what the next token would be */
+	bool string; /* the next token is a string */
+};
+
+BLOCK_FN struct tokens find_tokens(struct block b)
+{
+	const uint64_t last = (uint64_t)1 << 63;
+	const struct block folded = block_fold(b);
+	uint64_t quotes = block_equal(b, '"'), slashes = block_equal(b, '\\');
+	uint64_t outside;
+	struct tokens t = {.n = 63};
+
+	if (slashes) {
+		t.escaped = block_escaped(slashes);
+		quotes &= ~t.escaped;
+	}
+	t.inside = block_parity(quotes);
+	t.begin = quotes & t.inside;
+	t.end = quotes & ~t.inside;
+	outside = ~(t.inside | t.end);
+	if ((t.inside | t.end) & last) {
+		t.n = block_last(t.begin);
+		t.string = true;
+		t.inside &= block_below(t.n);
+		t.begin &= t.inside;
+		t.end &= block_below(t.n);
+		outside &= block_below(t.n);
+	}
+	t.open = block_equal(folded, '{');
+	t.close = block_equal(folded, '}');
+	t.comma = block_equal(b, ',');
+	t.colon = block_equal(b, ':');
+	t.blank = block_blanks(b);
+	t.scalar = outside & ~(t.open | t.close | t.comma | t.colon | t.blank);
+	if (t.scalar & last) {
+		t.n = ~t.scalar ? block_last(~t.scalar) + 1 : 0;
+		t.scalar &= block_below(t.n);
+	}
+	outside &= ~last;
+	t.open &= outside;
+	t.close &= outside;
+	t.comma &= outside;
+	t.colon &= outside;
+	t.blank &= outside;
+	return t;
+}
+
+static inline void cut_tokens(struct tokens *t)
+{
+	const uint64_t seen = block_below(t->n);
+
+	t->inside &= seen;
+	t->begin &= seen;
+	t->end &= seen;
+	t->open &= seen;
+	t->close &= seen;
+	t->comma &= seen;
+	t->colon &= seen;
+	t->blank &= seen;
+	t->scalar &= seen;
+	t->escaped &= seen;
+}
+
+/* Bytes of @t before the bracket that leaves what @s holds, or past the one that closes level 1. */
+__attribute__((noinline)) static unsigned reach(uint64_t open, uint64_t close, struct stack s)
+{
+	for (uint64_t left = open | close; left; left &= left - 1) {
+		unsigned at = block_first(left);
+
+		if (s.depth == (open >> at & 1 ? s.high : s.low))
+			return s.base == 0 && !(open >> at & 1) ? at + 1 : at;
+		s.depth += open >> at & 1 ? 1 : -1u;
+	}
+	return 64;
+}
+
+/*
+ * Brackets of the right kinds. *objects: where the innermost bracket is an object's. Places and
+ * levels are one bit higher here than elsewhere, which saves instructions.
+ */
+BLOCK_FN bool walk_brackets(const struct tokens *t, uint64_t braces, struct stack *s,
+			    uint64_t *objects)
+{
+	const uint64_t brackets = t->open | t->close;
+	const uint64_t open = t->open << 1, brace = braces << 1;
+	uint64_t levels = s->objects << 1, inside = s->objects & 1, wrong = 0;
+
+	for (uint64_t left = brackets; left; left &= left - 1) {
+		unsigned at = block_first(left);
+		uint64_t opens = open >> at, is_brace = brace >> at;
+
+		wrong |= (levels ^ is_brace) & ~opens;
+		/* opening: two up and one down; closing: one down */
+		levels = ((levels << (opens & 2)) + 2 * (opens & is_brace & 2)) >> 1 & ~UINT64_C(1);
+		inside |= (levels & 2) << at;
+	}
+	*objects = ~brackets & ~(inside + ~brackets);
+	s->objects = levels >> 1;
+	return !(wrong & 2);
+}
+
+/* The places of the next token behind each of @x, and the first token if it is behind @before. */
+static inline uint64_t next_token(const struct tokens *t, uint64_t x, uint64_t before)
+{
+	return (2 * x + before + t->blank) & ~t->blank;
+}
+
+/* Which token follows which. @before becomes what the last one stands for. */
+BLOCK_FN bool order_is_right(const struct tokens *t, uint64_t objects, uint64_t braces,
+			     struct before *before)
+{
+	const uint64_t scalar_end = t->scalar & ~(t->scalar >> 1);
+	const uint64_t split = t->comma | t->colon;
+	const uint64_t value = t->end | scalar_end | t->close;
+	const uint64_t owes = (t->comma & objects) | (t->open & braces);
+	const uint64_t after_value = next_token(t, value, before->value);
+	const uint64_t after_open = next_token(t, t->open, before->opens);
+	const uint64_t after_owes = next_token(t, owes, before->owes);
+	const uint64_t key = ((t->begin & after_owes) + t->inside) & ~t->inside;
+	const uint64_t after_key = next_token(t, key, before->key);
+	uint64_t wrong;
+
+	wrong = after_value & ~(split | t->close);
+	wrong |= split & ~after_value;
+	wrong |= t->close & ~(after_value | after_open);
+	wrong |= after_owes & ~(t->begin | t->close);
+	wrong |= t->colon ^ after_key;
+	*before = (struct before){after_value >> t->n & 1, after_key >> t->n & 1,
+				  after_owes >> t->n & 1, after_open >> t->n & 1};
+	return !(wrong & block_below(t->n));
+}
+
+/* The places of the word at @at if it stands there alone; else none. */
+static inline uint64_t word_at(const char *p, uint64_t scalar, unsigned at)
+{
+	unsigned len = p[at] == 'f' ? 5 : 4;
+
+	if ((scalar >> at & block_below(len + 1)) != block_below(len))
+		return 0;
+	if (memcmp(p + at, "true", 4) != 0 && memcmp(p + at, "null", 4) != 0 &&
+	    (memcmp(p + at, "fals", 4) != 0 || p[at + 4] != 'e'))
+		return 0;
+	return block_below(len) << at;
+}
+
+/* @begin: the first bytes of @number, which may have anything in it. */
+BLOCK_FN bool numbers_are_right(struct block b, uint64_t number, uint64_t begin, uint64_t digit)
+{
+	const uint64_t e = block_equal(block_fold(b), 'e') & number;
+	const uint64_t dot = block_equal(b, '.') & number;
+	const uint64_t minus = block_equal(b, '-') & number;
+	const uint64_t sign = (minus | block_equal(b, '+')) & number & e << 1; /* of exponents */
+	const uint64_t negative = minus & begin;
+	const uint64_t integer = (begin & ~minus) | negative << 1;
+	const uint64_t exponent = ((e << 1 & ~sign) | sign << 1);
+	uint64_t wrong = number & ~(digit | e | dot | sign | negative);
+
+	/* digits stand where numbers begin, on both sides of a dot, before an e and behind it */
+	wrong |= (integer | dot << 1 | dot >> 1 | e >> 1 | exponent) & ~digit;
+	/* no digit follows a leading zero */
+	wrong |= integer & block_equal(b, '0') & digit >> 1;
+	/* no second dot follows the digits after a dot, and nothing those of an exponent */
+	wrong |= ((dot << 1) + digit) & ~digit & dot;
+	wrong |= ((exponent & digit) + digit) & ~digit & number;
+	return !wrong;
+}
+
+BLOCK_FN bool scalars_are_right(const char *p, struct block b, uint64_t scalar)
+{
+	uint64_t digit = block_digits(b) & scalar;
+	uint64_t begin = scalar & ~(scalar << 1);
+	uint64_t words = begin & ~digit;
+
+	if (digit != scalar) {
+		words &= ~block_equal(b, '-');
+		for (; words; words &= words - 1) {
+			uint64_t word = word_at(p, scalar, block_first(words));
+
+			if (!word)
+				return false;
+			scalar &= ~word;
+		}
+		begin &= scalar;
+		if (digit != scalar)
+			return numbers_are_right(b, scalar, begin, digit);
+	}
+	return !(begin & block_equal(b, '0') & digit >> 1);
+}
+
+BLOCK_FN bool strings_are_right(struct block b, const struct tokens *t)
+{
+	if (t->escaped && block_escapes_wrong(b, t->escaped & block_below(t->n)))
+		return false;
+	if (!(block_odd(b) & t->inside))
+		return true;
+	return !(block_control(b) & t->inside) && !(block_utf8_wrong(b) & block_below(t->n));
+}
+
+/* A block's tokens, from @p on: true and their number of bytes in t->n; or false. */
+BLOCK_FN bool read_block(const char *p, struct tokens *t, struct stack *stack,
+			 struct before *before)
+{
+	const struct block b = block_load(p);
+	unsigned opens, closes;
+	uint64_t objects, braces = block_folds(b);
+
+	*t = find_tokens(b);
+	opens = (unsigned)__builtin_popcountll(t->open);
+	closes = (unsigned)__builtin_popcountll(t->close);
+	if (stack->depth + opens > stack->high || stack->depth < stack->low + closes) {
+		unsigned n = reach(t->open, t->close, *stack);
+
+		if (n < t->n) {
+			t->n = n;
+			t->string = false;
+			cut_tokens(t);
+			opens = (unsigned)__builtin_popcountll(t->open);
+			closes = (unsigned)__builtin_popcountll(t->close);
+		}
+	}
+	if (t->scalar && !scalars_are_right(p, b, t->scalar))
+		return false;
+	if (!strings_are_right(b, t) || !walk_brackets(t, braces, stack, &objects))
+		return false;
+	stack->depth += opens - closes;
+	return order_is_right(t, objects, braces, before);
+}
+
+/* A string that begins this early in a block is no longer worth a block of its own. */
+#define STRING_LONG 24
+
+BLOCK_ENTRY const char *json_blocks(struct json *j, const char *p, const char *end)
+{
+	struct before before = before_of(j->state), new_before;
+	struct stack stack, new_stack;
+	struct tokens t;
+
+	stack = stack_load(j, j->depth);
+	while (end - p >= 64) {
+		new_stack = stack;
+		new_before = before;
+		if (!read_block(p, &t, &new_stack, &new_before))
+			break;
+		stack = new_stack;
+		before = new_before;
+		p += t.n;
+		if (stack.depth < 2)
+			break;
+		if (t.n > STRING_LONG)
+			continue;
+		if (t.string && !before.value) {
+			j->in_key = before.owes;
+			p = text_string(p + 1, end, &j->escaped);
+			if (p == end || *p != '"') {
+				j->state = JSON_STRING;
+				goto leave;
+			}
+			p++;
+			before = (struct before){.value = 1, .key = before.owes};
+		} else if (must_reload(&stack, j->max_depth)) {
+			stack_store(stack, j);
+			stack = stack_load(j, stack.depth);
+		} else if (t.n == 0) {
+			break;
+		}
+	}
+	j->state = state_of(before);
+leave:
+	j->depth = stack.depth;
+	stack_store(stack, j);
+	return p;
+}
+
+#else
+
+const char *json_blocks(struct json *j, const char *p, const char *end)
+{
+	(void)j;
+	(void)end;
+	return p;
+}
+
+#endif
