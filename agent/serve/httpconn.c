@@ -1,11 +1,11 @@
 /*
  * A connection that is asked once.
  *
- * libevent's own HTTP server (2.1) keeps connections, reads a GET's body as the next request, has
- * no limit of connections and no deadline but one for each read; behind a proxy that shares its
- * connections the second of these hands one client's request to another. So the reading is here, on
- * libevent's bufferevents, and the invariants are few: one request, one answer and one deadline
- * for all of it, HTTPCONN_HEAD_MAX bytes in, one page out.
+ * libevent's own HTTP server (2.1) has no limit of connections, tells nobody when it frees one, and
+ * times each read alone, so that a byte now and then keeps a place for ever. So the reading is
+ * here, on libevent's bufferevents, and the invariants are few: one request, one answer and one
+ * deadline for all of it, HTTPCONN_HEAD_MAX bytes in, one page out. What a body says about its own
+ * length never matters, since nothing is read behind it.
  *
  * After the answer it says that nothing more comes and reads on, without keeping anything, until
  * the peer has closed: close() with bytes unread would make the kernel reset the connection, and
