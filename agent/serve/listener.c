@@ -8,6 +8,7 @@
  */
 #include "serve/listener.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <netinet/in.h>
@@ -15,12 +16,14 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "serve/address.h"
 #include "spop/disconnect.h"
 
 #define PAUSE_MS       100
 #define ACCEPTS_A_TURN 64
+#define COMPLAIN_NS    (60 * CLOCK_NS_PER_S)
 
 struct door {
 	struct listener *listener;
@@ -33,12 +36,29 @@ struct listener {
 	struct listener_env env;
 	uint32_t max_connections;
 	unsigned next;
-	uint64_t refused;
+	uint64_t refused, complained_ns;
 	struct event *resume;
 	bool paused;
 	size_t ndoors;
 	struct door *doors;
 };
+
+/* Who is refused comes again at once: that is counted, and said once a minute at most. */
+static void complain(struct listener *l, const char *why, const char *remedy)
+{
+	uint64_t now = clock_mono_ns();
+	struct log_line line;
+
+	l->refused++;
+	if (l->complained_ns && now - l->complained_ns < COMPLAIN_NS)
+		return;
+	l->complained_ns = now;
+	log_begin(&line, LOG_LEVEL_WARNING, "spop_refused");
+	log_str(&line, "why", why);
+	log_int(&line, "so_far", (int64_t)l->refused);
+	log_str(&line, "remedy", remedy);
+	log_end(&line);
+}
 
 static void refuse(int fd)
 {
@@ -57,7 +77,7 @@ static void deal(struct listener *l, int fd)
 
 	if (count >= l->max_connections) {
 		atomic_fetch_sub(&l->env.shared->connections, 1);
-		l->refused++;
+		complain(l, "too many connections", "raise limits.connections");
 		refuse(fd);
 		return;
 	}
@@ -65,7 +85,7 @@ static void deal(struct listener *l, int fd)
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (worker_give(&l->env.workers[l->next++ % l->env.nworkers], fd) < 0) {
 		atomic_fetch_sub(&l->env.shared->connections, 1);
-		l->refused++;
+		complain(l, "a worker does not keep up", "raise workers");
 		refuse(fd);
 	}
 }
@@ -110,10 +130,11 @@ static void on_knock(evutil_socket_t fd, short what, void *arg)
 			deal(d->listener, peer);
 			continue;
 		}
+		if (errno == EINTR || errno == ECONNABORTED)
+			continue;
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
 			pause_doors(d->listener, errno);
-		if (errno != EINTR && errno != ECONNABORTED)
-			return;
+		return;
 	}
 }
 
@@ -173,6 +194,8 @@ void listener_reload(struct listener *l, const struct config *conf)
 struct listener *listener_free(struct listener *l)
 {
 	if (l) {
+		/* ndoors counts what was opened, into an array that was there. */
+		assert(l->ndoors == 0 || l->doors);
 		for (size_t i = 0; i < l->ndoors; i++) {
 			if (l->doors[i].event)
 				event_free(l->doors[i].event);
