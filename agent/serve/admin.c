@@ -261,13 +261,14 @@ static void on_knock(evutil_socket_t fd, short what, void *arg)
 
 /* --- life --- */
 
-static int open_door(struct admin *a, const char *text)
+static int open_door(struct admin *a, const struct config *conf, const char *text)
 {
 	struct door *d = &a->doors[a->ndoors];
 	int fd = address_parse(text, &d->address);
 
 	if (fd == 0)
-		fd = address_listen(&d->address, SOCK_STREAM, BACKLOG, 0600, NULL);
+		fd = address_listen(&d->address, SOCK_STREAM, BACKLOG, conf->listen.spop_mode,
+				    conf->listen.spop_group);
 	if (fd < 0)
 		return fd;
 	d->admin = a;
@@ -277,12 +278,13 @@ static int open_door(struct admin *a, const char *text)
 	return d->knock && event_add(d->knock, NULL) == 0 ? 0 : -ENOMEM;
 }
 
-static bool open_doors(struct admin *a, const struct config_list *list)
+static bool open_doors(struct admin *a, const struct config *conf)
 {
+	const struct config_list *list = &conf->listen.admin;
 	struct log_line l;
 
 	for (size_t i = 0; i < list->n; i++) {
-		int r = open_door(a, list->items[i]);
+		int r = open_door(a, conf, list->items[i]);
 
 		if (r < 0) {
 			log_begin(&l, LOG_LEVEL_ERROR, "listen_failed");
@@ -331,8 +333,7 @@ struct admin *admin_new(struct event_base *base, const struct config *conf,
 	a->tokens = tokens_new();
 	a->resume = event_new(base, -1, 0, on_resume, a);
 	a->doors = calloc(conf->listen.admin.n + 1, sizeof(*a->doors));
-	if (!a->tokens || !a->resume || !a->doors || !arm(a, conf) ||
-	    !open_doors(a, &conf->listen.admin))
+	if (!a->tokens || !a->resume || !a->doors || !arm(a, conf) || !open_doors(a, conf))
 		return admin_free(a);
 	return a;
 }

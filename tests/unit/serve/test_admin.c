@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -571,9 +572,13 @@ static void test_token_and_tls(void **state)
 static void test_unix_is_trusted(void **state)
 {
 	struct rig *r = prepare(true, "secret", true);
+	struct stat st;
 
 	(void)state;
+	r->conf.listen.spop_mode = 0640;
 	start(r);
+	assert_int_equal(stat(r->address + strlen("unix@"), &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0640);
 	expect(r, "GET /small HTTP/1.1\r\n\r\n", 200, "small");
 	rig_free(r);
 }
