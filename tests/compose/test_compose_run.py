@@ -217,7 +217,13 @@ def test_an_agent_made_anew(up):
         assert answer.status == 200, body
         server = answer.getheader("x-inference-server")
     assert server == "endpoint"
-    time.sleep(2)  # the ring finds it by name
+    # lines that are under way to the old one are lost; until they find the new one it may take some
+    # seconds
+    until = time.monotonic() + 20
+    while not up.metric("endpoint_ended_total") and time.monotonic() < until:
+        assert up.ask(demo.LLAMA)[0].status == 200
+        time.sleep(0.2)
+    time.sleep(1)
     before = up.metric("endpoint_ended_total")
     for _ in range(10):
         assert up.ask(demo.LLAMA)[0].status == 200
