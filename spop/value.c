@@ -37,6 +37,8 @@ static void read_integer(struct spop_cursor *c, struct spop_value *ret)
 
 void spop_value_read(struct spop_cursor *c, struct spop_value *ret)
 {
+	/* Read for reserved types, which the analyser takes for impossible values of the enum.
+	 * NOLINTNEXTLINE(clang-analyzer-deadcode.DeadStores) */
 	const uint8_t *start = c->pos;
 	uint8_t tag = spop_cursor_u8(c);
 

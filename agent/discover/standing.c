@@ -13,6 +13,7 @@
  */
 #include "discover/standing.h"
 
+#include <stdio.h>
 #include "base/log.h"
 
 #define HAPROXY_FLAGS (ENDPOINT_MAINT | ENDPOINT_DRAIN | ENDPOINT_DOWN)
@@ -30,12 +31,12 @@ static void log_move(const struct member *m, unsigned before, unsigned now)
 	};
 	struct log_line l;
 	char text[64] = "";
+	size_t len = 0;
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if (now & words[i].flag) {
-			strcat(text, text[0] ? "," : "");
-			strcat(text, words[i].word);
-		}
+		if (now & words[i].flag)
+			len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s",
+						len ? "," : "", words[i].word);
 	log_begin(&l, LOG_LEVEL_INFO, "endpoint_state");
 	log_str(&l, "pool", m->place.pool);
 	log_str(&l, "endpoint", m->place.name);

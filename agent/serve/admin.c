@@ -13,6 +13,7 @@
  */
 #include "serve/admin.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
@@ -360,6 +361,7 @@ struct admin *admin_free(struct admin *a)
 
 	if (!a)
 		return NULL;
+	assert(a->ndoors == 0 || a->doors);
 	for (size_t i = 0; i < a->ndoors; i++) {
 		if (a->doors[i].knock)
 			event_free(a->doors[i].knock);

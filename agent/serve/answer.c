@@ -6,6 +6,7 @@
  */
 #include "serve/answer.h"
 
+#include <assert.h>
 #include <netinet/in.h>
 
 #include "spop/ack.h"
@@ -95,6 +96,7 @@ static void put_servers(struct reply *r, const struct decision *d)
 	static const enum variable server[PICK_MAX] = {VARIABLE_SERVER, VARIABLE_SERVER2,
 						       VARIABLE_SERVER3};
 
+	assert(d->pool && d->pick.n <= PICK_MAX);
 	for (uint32_t i = 0; i < d->pick.n; i++) {
 		const struct pool_endpoint *e = &d->pool->endpoints[d->pick.index[i]];
 

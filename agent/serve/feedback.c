@@ -15,6 +15,7 @@
  */
 #include "serve/feedback.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -377,6 +378,7 @@ struct feedback *feedback_free(struct feedback *f)
 	if (f) {
 		while (!LIST_EMPTY(&f->streams))
 			stream_free(LIST_FIRST(&f->streams));
+		assert(f->nears == 0 || f->ears);
 		for (size_t i = 0; i < f->nears; i++) {
 			struct ear *e = &f->ears[i];
 

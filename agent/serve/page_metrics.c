@@ -257,13 +257,17 @@ static void write_endpoints(FILE *out, const struct control *c)
 static double resident_bytes(void)
 {
 	FILE *f = fopen("/proc/self/statm", "re");
-	long total, resident = 0;
+	char line[128] = "", *at;
+	long resident;
 
 	if (f) {
-		if (fscanf(f, "%ld %ld", &total, &resident) != 2)
-			resident = 0;
+		if (!fgets(line, sizeof(line), f))
+			line[0] = '\0';
 		fclose(f);
 	}
+	/* "size resident …", in pages */
+	(void)strtol(line, &at, 10);
+	resident = strtol(at, NULL, 10);
 	return (double)resident * (double)sysconf(_SC_PAGESIZE);
 }
 

@@ -120,13 +120,13 @@ static int listen_on(int argc, char **argv)
 	int fd, one = 1;
 
 	if (argc == 2 && strlen(argv[1]) < sizeof(un.sun_path)) {
-		strcpy(un.sun_path, argv[1]);
+		memcpy(un.sun_path, argv[1], strlen(argv[1]) + 1);
 		unlink(argv[1]);
 		fd = socket(AF_UNIX, SOCK_STREAM, 0);
 		if (fd < 0 || bind(fd, (struct sockaddr *)&un, sizeof(un)) < 0)
 			return -1;
 	} else if (argc == 3 && inet_pton(AF_INET, argv[1], &ip.sin_addr) == 1) {
-		ip.sin_port = htons((uint16_t)atoi(argv[2]));
+		ip.sin_port = htons((uint16_t)strtoul(argv[2], NULL, 10));
 		fd = socket(AF_INET, SOCK_STREAM, 0);
 		if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
 		    bind(fd, (struct sockaddr *)&ip, sizeof(ip)) < 0)

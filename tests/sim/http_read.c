@@ -93,8 +93,9 @@ static int parse_head(struct http_conn *c, size_t len)
 		return 400;
 
 	v = http_header(c, "connection");
-	c->close = v ? strcasecmp(v, "close") == 0 || (c->http10 && strcasecmp(v, "keep-alive"))
-		     : c->http10;
+	c->close =
+	    v ? strcasecmp(v, "close") == 0 || (c->http10 && strcasecmp(v, "keep-alive") != 0)
+	      : c->http10;
 	c->head_only = strcmp(c->method, "HEAD") == 0;
 	c->body_left = 0;
 	v = http_header(c, "transfer-encoding");

@@ -124,7 +124,7 @@ static void reset(struct peer *p, int fd, int nth)
 	 */
 	struct sockaddr none = {.sa_family = AF_UNSPEC};
 
-	connect(fd, &none, sizeof(none));
+	(void)!connect(fd, &none, sizeof(none));
 }
 
 /* Reads nothing for a while, then everything: the question must wait in pieces. */
