@@ -4,14 +4,18 @@ import argparse
 import os
 import sys
 import time
+import traceback
 
+import contract
 import growth
 import library
 import rows
 from report import Report
-from systems import Programs, installed
+from systems import Programs, System, installed
 
-PARTS = ("rows", "latency", "library", "scanner", "growth", "memory", "idle")
+PARTS = ("rows", "latency", "contract", "library", "scanner", "growth", "memory", "idle")
+# Those that answer other questions than the budgets ask.
+LONG = ("latency", "contract")
 
 
 def arguments():
@@ -26,6 +30,8 @@ def arguments():
     p.add_argument("--connections", help="of the rows: 20,100,1000")
     p.add_argument("--rounds", type=int)
     p.add_argument("--seconds", type=int, help="of one measurement of a row")
+    p.add_argument("--hot", type=int, default=0, metavar="MB",
+                   help="tune.memory.hot-size of every HAProxy from 3.0 on")
     p.add_argument("--build", default=os.environ.get("SPOA_BUILD"), help=argparse.SUPPRESS)
     o = p.parse_args()
 
@@ -50,27 +56,34 @@ def choose_versions(o):
     return [order[0], order[-1]] if o.quick and len(order) > 2 else order
 
 
+def attempt(report, fn, *args):
+    """What cannot be measured fails, and the rest goes on."""
+    try:
+        fn(report, *args)
+    except Exception:
+        traceback.print_exc(file=sys.stdout)
+        report.failed = True
+        print(f"{fn.__module__}.{fn.__name__}: not measured", flush=True)
+
+
 def main():
     o = arguments()
     programs = Programs(o.build)
     report = Report(o.json)
-    parts = o.part or [p for p in PARTS if not (o.quick and p == "latency")]
+    parts = o.part or [p for p in PARTS if not (o.quick and p in LONG)]
     begun = time.monotonic()
+    System.hot_megabytes = o.hot
     report.head(o)
     try:
-        if "rows" in parts or "latency" in parts:
-            for version in choose_versions(o):
-                rows.measure(report, programs, version, o, parts)
-        if "library" in parts:
-            library.generator(report, programs, o)
-        if "scanner" in parts:
-            library.scanner(report, programs, o)
-        if "growth" in parts:
-            growth.curves(report, programs, o)
-        if "memory" in parts:
-            growth.memory(report, programs, o)
-        if "idle" in parts:
-            growth.idle(report, programs, o)
+        for version in choose_versions(o) if {"rows", "latency"} & set(parts) else ():
+            attempt(report, rows.measure, programs, version, o, parts)
+        for version in choose_versions(o) if "contract" in parts else ():
+            attempt(report, contract.measure, programs, version, o)
+        for name, fn in (("library", library.generator), ("scanner", library.scanner),
+                         ("growth", growth.curves), ("memory", growth.memory),
+                         ("idle", growth.idle)):
+            if name in parts:
+                attempt(report, fn, programs, o)
     finally:
         report.verdicts(time.monotonic() - begun)
     return 1 if report.failed else 0

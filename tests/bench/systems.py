@@ -20,7 +20,7 @@ from measure import cpu_ns, memory_kb
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
-from haproxy import HAProxy, free_port, installed  # noqa: E402
+from haproxy import FILES, HAProxy, free_port, installed  # noqa: E402
 from stack import ask, until  # noqa: E402
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
@@ -76,6 +76,7 @@ global
     maxconn "${INFERENCE_MAXCONN}"
     nbthread 1
     tune.bufsize 1114112
+%s
     log stdout local0
 defaults
     mode http
@@ -101,6 +102,19 @@ backend llama
     server llama3 "${LLAMA3}"
 %s
 """
+
+
+def hot_size(megabytes):
+    """HAProxy's cache of memory, per thread: where haproxy.cfg has it the others get it too, for it
+    is not what the contract costs. @megabytes: try it in all of them."""
+    with open(os.path.join(FILES, "haproxy.cfg")) as f:
+        shipped = re.search(r"^\s*tune\.memory\.hot-size (\d+)", f.read(), re.M)
+    size = megabytes * 1048576 if megabytes else shipped and int(shipped.group(1))
+    if not size:
+        return ""
+    return (f"    .if version_atleast(3.0)\n    tune.memory.hot-size {size}\n    .endif\n")
+
+
 ALONE = "    default_backend llama\n"
 QUERY = """    option http-buffer-request
     http-request set-var(txn.model) req.body,json_query('$.model')
@@ -136,11 +150,13 @@ spoe-message route
     args body=req.body
     event on-frontend-http-request
 """
-# Beside haproxy.cfg. The user's own log line is formatted and kept, but goes nowhere: what it costs
-# to deliver is not ours.
-BESIDE = """
+# Before haproxy.cfg, and behind it: the user's own log line is formatted and kept, but goes nowhere;
+# what it costs to deliver is not ours.
+BEFORE = """
 global
     nbthread 1
+"""
+BEHIND = """
 ring bench-log
     format rfc3164
     maxlen 1024
@@ -185,12 +201,16 @@ class ModelServers:
 
 
 class System:
-    """One of NAMES, started; @files and @beside are put over its configuration (ablations)."""
+    """One of NAMES, started; @files and @before are put over its configuration, @without
+    are variables that the floor leaves out (ablations)."""
+
+    hot_megabytes = 0
 
     def __init__(self, name, version, servers, programs, files=None, environment=None,
-                 beside=BESIDE, spop="unix", agent_conf=None):
+                 before=BEFORE, spop="unix", agent_conf=None, without=""):
         self.name, self.version, self.programs = name, version, programs
-        self.process = None
+        self.process, self.edited = None, bool(files or without)
+        self.without = without
         self.directory = tempfile.mkdtemp(prefix="bench-")
         kind = "contract" if name.startswith("contract") else name
         kind = "inference" if name.startswith("inference") else kind
@@ -199,18 +219,18 @@ class System:
         more = []
         env = {**servers.environment, "INFERENCE_MAXCONN": 4000, "INFERENCE_LOG": "ring@bench-log"}
         config = "bench.cfg"
+        hot = hot_size(self.hot_megabytes)
         if self.kind == "alone":
-            files.setdefault("bench.cfg", COMMON % (ALONE, ""))
+            files.setdefault("bench.cfg", COMMON % (hot, ALONE, ""))
         elif self.kind == "query":
-            files.setdefault("bench.cfg", COMMON % (QUERY, ""))
+            files.setdefault("bench.cfg", COMMON % (hot, QUERY, ""))
             files.setdefault("bench.map", f"{LLAMA} llama\n{PHI} phi4\n")
         elif self.kind == "bare":
-            files.setdefault("bench.cfg", COMMON % (BARE, BARE_AGENT))
+            files.setdefault("bench.cfg", COMMON % (hot, BARE, BARE_AGENT))
             files.setdefault("bare.conf", BARE_SPOE)
         else:
-            config = "haproxy.cfg"
-            files.setdefault("beside.cfg", beside)
-            more = ["beside.cfg"]
+            config, more = "before.cfg", ["haproxy.cfg", "behind.cfg"]
+            files |= {"before.cfg": before + (hot if self.hot_megabytes else ""), "behind.cfg": BEHIND}
         env.update(environment or {})
         self.h = HAProxy(version, config=config, more=more, files=files, **env)
         if spop == "tcp":
@@ -228,7 +248,8 @@ class System:
             argv = [self.programs.path("floor"), path]
             if self.kind == "contract":
                 argv += ["llama", str(self.h.feedback_port), "llama1", "llama2", "llama3"]
-            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL,
+                                            env={**os.environ, "FLOOR_WITHOUT": self.without})
             # HAProxy's first check shall find it.
             until(lambda: os.path.exists(path), 5)
         elif self.kind == "inference":
@@ -257,7 +278,7 @@ class System:
         answer = until(lambda: (lambda a: a if a.status == 200 else None)(
             ask(self.h.port, "POST", "/v1/chat/completions", body.encode(),
                 {"content-type": "application/json"})), 20, f"{self.name} answers")
-        if self.kind in ("contract", "inference"):
+        if self.kind in ("contract", "inference") and not self.edited:
             assert answer.headers.get("x-inference-server") in SERVERS[:3], answer
         self.haproxy_pids = [self.h.worker_pid()]
         self.agent_pids = [self.process.pid] if self.process else []
