@@ -14,13 +14,13 @@ static const struct {
 #undef METRIC
 };
 
-/* The shortest text that reads back as the same number; counters stay whole. */
+/* Fifteen digits are what a double always keeps: a sum of years still grows by microseconds. */
 static void put_number(FILE *out, double value)
 {
 	if (value == floor(value) && fabs(value) < 1e15)
 		fprintf(out, "%.0f", value);
 	else
-		fprintf(out, "%.9g", value);
+		fprintf(out, "%.15g", value);
 }
 
 static void put_escaped(FILE *out, const char *s)
