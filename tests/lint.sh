@@ -52,7 +52,7 @@ check_shell() {
 		sources '*' | grep -v '\.[a-z0-9]*$' | while read -r f; do
 			head -n 1 "$f" | grep -q '^#!.*sh$' && echo "$f"
 		done
-	} | sort -u | xargs shellcheck -x
+	} | sort -u | xargs shellcheck -x -S warning
 }
 
 part check_includes.py tests/check_includes.py

@@ -56,8 +56,9 @@ static void slices_read(struct request *req, const struct request_input *whole, 
  * must mean exactly that, errors included; with a gap, @strict (valid, no duplicate keys) bodies
  * must mean that or need_body.
  */
-static inline void slices_check(const struct request *want, const struct request_input *whole, size_t head,
-			 size_t tail, const struct request_limits *limits, bool strict)
+static inline void slices_check(const struct request *want, const struct request_input *whole,
+				size_t head, size_t tail, const struct request_limits *limits,
+				bool strict)
 {
 	struct request got;
 
