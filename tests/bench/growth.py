@@ -35,7 +35,7 @@ def curve(report, programs, o, name, unit, points, what="CPU us/decision"):
         report.keep(f"growth_{name.replace(' ', '_')}", f"cpu_us_at_{x}", figures[x], alone=first,
                     ratio=figures[x].over(first))
     if o.plots:
-        plot.curve(os.path.join(o.plots, name.replace(" ", "-") + ".svg"),
+        plot.curve(os.path.join(o.plots, name.replace(",", "").replace(" ", "-") + ".svg"),
                    f"Cost of a decision by {name}", unit, "CPU, microseconds",
                    [(x, f.median, f.low, f.high) for x, f in figures.items()])
     return figures
