@@ -1,7 +1,9 @@
 /*
  * 64 bytes of text in registers, and questions about all of them at once. An answer is a uint64_t,
- * a bit per byte, the first byte lowest. AVX2 where the processor has it (asked once, when the
- * program starts: text_blocks in text.h), NEON on every little-endian AArch64, else none at all.
+ * a bit per byte, the first byte lowest. AVX2 or AVX-512 where the processor has them (asked once,
+ * when the program starts: text_blocks in text.h), NEON on every little-endian AArch64, else none
+ * at all. A file that includes this is compiled for AVX2 or NEON, and once more for AVX-512 by one
+ * that defines BLOCK_WIDE and includes it.
  * To be called from functions that are BLOCK_FN themselves:
  *
  *   block_load(p)         reads p[0..63]
@@ -28,7 +30,9 @@
 
 #if TEXT_HAS_BLOCKS
 
-#if defined(__x86_64__)
+#if defined(BLOCK_WIDE)
+#include "request/block_avx512.h"
+#elif defined(__x86_64__)
 #include "request/block_avx2.h"
 #else
 #include "request/block_neon.h"

@@ -7,8 +7,11 @@
 #include <stdint.h>
 #include "request/block_tables.h"
 
-#define BLOCK_ENTRY __attribute__((target("avx2,bmi,bmi2,popcnt,pclmul")))
-#define BLOCK_FN    BLOCK_ENTRY static inline
+#define BLOCK_READER text_avx2
+#define BLOCK_JSON   json_avx2
+#define BLOCK_NAME   "avx2"
+#define BLOCK_ENTRY  __attribute__((target("avx2,bmi,bmi2,popcnt,pclmul")))
+#define BLOCK_FN     BLOCK_ENTRY static inline
 
 /* Whether this processor has what BLOCK_FN asks for. */
 static inline bool block_usable(void)
@@ -35,12 +38,6 @@ BLOCK_FN uint64_t block_bits(__m256i lo, __m256i hi)
 	return (uint32_t)_mm256_movemask_epi8(lo) | (uint64_t)(uint32_t)_mm256_movemask_epi8(hi)
 							<< 32;
 }
-
-/*
- * A byte 32 times, for those that block_equal() and others ask for. In memory, where an instruction
- * finds it: compilers build constants they know anew in each block, by three instructions.
- */
-extern const uint8_t block_byte[128][32];
 
 BLOCK_FN __m256i block_all(char c)
 {

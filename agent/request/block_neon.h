@@ -7,6 +7,9 @@
 #include <stdint.h>
 #include "request/block_tables.h"
 
+#define BLOCK_READER text_neon
+#define BLOCK_JSON   json_neon
+#define BLOCK_NAME   "neon"
 #define BLOCK_ENTRY
 #define BLOCK_FN static inline
 

@@ -4,6 +4,12 @@
 
 #include <stdint.h>
 
+/*
+ * Some bytes 64 times. In memory, where an instruction of x86 finds it: compilers build constants
+ * that they know anew in each block, by three instructions.
+ */
+extern const uint8_t block_byte[128][64];
+
 /* A byte is one of these if it stands at its low half byte. At 0 stands one that is elsewhere. */
 static const uint8_t block_blank[16] = {[0] = ' ', [9] = '\t', [10] = '\n', [13] = '\r'};
 static const uint8_t block_quote_slash[16] = {[0] = 0xff, [2] = '"', [12] = '\\'};

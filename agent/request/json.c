@@ -64,9 +64,33 @@ static inline bool begins_value(char c)
 	return c == '{' || c == '[' || c == '-' || is_digit(c) || c == 't' || c == 'f' || c == 'n';
 }
 
-static inline bool blocks_pay(unsigned depth, const char *p, const char *end)
+/*
+ * Whether to read on in blocks. They read many short tokens at once, but one alone slowly; so where
+ * they came to nothing several times, the next ones wait.
+ */
+struct patience {
+	unsigned poor; /* visits in a row */
+	unsigned wait; /* for so many occasions */
+};
+
+static inline bool blocks_pay(struct patience *patience, unsigned depth, const char *p,
+			      const char *end)
 {
-	return TEXT_HAS_BLOCKS && depth > 1 && end - p >= 64 && text_blocks;
+	if (depth == 0 || end - p < 64 || !text_blocks)
+		return false;
+	if (patience->wait == 0)
+		return true;
+	patience->wait--;
+	return false;
+}
+
+static inline void blocks_paid(struct patience *patience, int64_t bytes)
+{
+	if (bytes >= 64)
+		patience->poor = 0;
+	else if (patience->poor < 7)
+		patience->poor++;
+	patience->wait = (1u << patience->poor) - 1;
 }
 
 /* One piece of @text: @p..@end, whose first byte is the body's byte @base. */
@@ -74,7 +98,7 @@ static enum json_result run(struct json *j, const struct span *text, const char 
 			    int64_t base)
 {
 	const char *const seg = p;
-	const char *why;
+	const char *why, *from;
 	unsigned depth = j->depth;
 	bool object = depth > 0 && json_is_object(j, depth - 1);
 	bool escaped = j->escaped;
@@ -82,6 +106,7 @@ static enum json_result run(struct json *j, const struct span *text, const char 
 	int64_t string_at = j->string_at;
 	enum json_state state = j->state;
 	struct text_lead lead = {j->need, j->lo, j->hi};
+	struct patience patience = {0, 0};
 	char c;
 
 #define OFFSET(q) (base + ((q)-seg))
@@ -181,7 +206,7 @@ value:
 		object = c == '{';
 		json_mark(j, depth++, object);
 		p++;
-		if (blocks_pay(depth, p, end)) {
+		if (blocks_pay(&patience, depth, p, end)) {
 			state = object ? JSON_FIRST_KEY : JSON_FIRST_ELEMENT;
 			goto blocks;
 		}
@@ -320,7 +345,7 @@ colon:
 	goto value;
 
 after:
-	if (blocks_pay(depth, p, end)) {
+	if (blocks_pay(&patience, depth, p, end)) {
 		state = JSON_AFTER;
 		goto blocks;
 	}
@@ -341,14 +366,15 @@ close:
 	p++;
 	depth--;
 	object = depth > 0 && json_is_object(j, depth - 1);
-	goto after;
+	goto after_block; /* brackets that close come together */
 
 blocks:
-	/* What they leave is one token at least for the states here, before they are asked again.
-	 */
+	/* before they are asked again, the states below read one token at least */
 	j->state = state;
 	j->depth = depth;
-	p = json_blocks(j, p, end);
+	from = p;
+	p = text_blocks->json(j, p, end);
+	blocks_paid(&patience, p - from);
 	state = j->state;
 	depth = j->depth;
 	in_key = j->in_key;

@@ -69,12 +69,11 @@ void json_init(struct json *j, unsigned max_depth);
 enum json_result json_scan(struct json *j, const struct span *text);
 
 /*
- * Of json.c, in blocks: reads on from where @j stands, between two tokens below the top level
- * (@j->depth > 1, a state from JSON_VALUE to JSON_AFTER), as far as it is right for certain. There
- * @j then stands: between tokens, or inside a string. Only where text_blocks says so.
+ * In blocks (text_blocks->json): reads on from where @j stands, between two tokens inside the
+ * top-level value (@j->depth > 0, a state from JSON_VALUE to JSON_AFTER), as far as it is right for
+ * certain and no top-level key "model". There @j then stands: between tokens, or inside a string
+ * that is no key of the top level.
  */
-const char *json_blocks(struct json *j, const char *p, const char *end);
-
 static inline bool json_is_object(const struct json *j, unsigned level)
 {
 	return j->objects[level / 64] >> (level % 64) & 1;

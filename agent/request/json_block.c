@@ -5,7 +5,7 @@
 #if TEXT_HAS_BLOCKS
 
 /*
- * The grammar of RFC 8259 as questions about 64 bytes, for what lies below the top level.
+ * The grammar of RFC 8259 as questions about 64 bytes.
  *
  * A block begins between tokens. Quotes that are not escaped tell what is inside strings (a bit is
  * the parity of the quotes up to it), the rest is brackets, commas, colons, blanks, and scalars:
@@ -25,8 +25,12 @@
  *
  * Nothing is written down before the block is found right. A block that is not is left to the
  * scalar code at its first byte, and so is what this code cannot judge (a number of 64 digits), so
- * all errors, reasons and offsets are json.c's. The top level is also left to it: there are keys
- * to be looked at.
+ * all errors, reasons and offsets are json.c's. So is what may be the top-level "model", and what
+ * ends the top level.
+ *
+ * Time goes into instructions, some 250 a block, and into the branches that depend on what the
+ * block holds: how many brackets, whether it cuts off a string. Both were tried without a branch,
+ * which was slower.
  */
 
 /* What the token before stands for. */
@@ -58,7 +62,7 @@ static enum json_state state_of(struct before b)
 
 /*
  * The innermost open levels in a register, the lowest bit for the innermost: levels from @base on,
- * while the depth stays from @low to @high. HELD_MAX: walk_brackets() needs two bits for itself.
+ * while the depth stays from @low to @high. walk_brackets() needs two bits for itself.
  */
 #define HELD_MAX 62
 struct stack {
@@ -72,7 +76,7 @@ static struct stack stack_load(const struct json *j, unsigned depth)
 
 	for (unsigned i = s.base; i < depth; i++)
 		s.objects = s.objects << 1 | json_is_object(j, i);
-	s.low = s.base + 2;
+	s.low = s.base > 0 ? s.base + 2 : 1;
 	s.high = s.base + HELD_MAX < j->max_depth ? s.base + HELD_MAX : j->max_depth;
 	return s;
 }
@@ -160,17 +164,40 @@ static inline void cut_tokens(struct tokens *t)
 	t->escaped &= seen;
 }
 
-/* Bytes of @t before the bracket that leaves what @s holds, or past the one that closes level 1. */
+/* Bytes of a block before the bracket that leaves what @s holds, or closes the top level. */
 __attribute__((noinline)) static unsigned reach(uint64_t open, uint64_t close, struct stack s)
 {
 	for (uint64_t left = open | close; left; left &= left - 1) {
 		unsigned at = block_first(left);
+		bool opens = open >> at & 1;
 
-		if (s.depth == (open >> at & 1 ? s.high : s.low))
-			return s.base == 0 && !(open >> at & 1) ? at + 1 : at;
-		s.depth += open >> at & 1 ? 1 : -1u;
+		if (s.depth == (opens ? s.high : s.low))
+			return at;
+		s.depth += opens ? 1 : -1u;
 	}
 	return 64;
+}
+
+/*
+ * Bytes of a block before a string that, if it is a key of the top level, json.c must see: "model",
+ * also if it is written with escapes.
+ */
+BLOCK_FN unsigned before_model(const char *p, struct block b, const struct tokens *t)
+{
+	enum { LEN = 7 };
+	/* one that ends in the block at the latest, so that nothing is read past it */
+	uint64_t strings = t->begin & block_equal(b, 'm') >> 1 & block_below(65 - LEN);
+	unsigned n = 64;
+
+	while (strings && memcmp(p + block_first(strings), "\"model\"", LEN) != 0)
+		strings &= strings - 1;
+	if (strings)
+		n = block_first(strings);
+	if (t->escaped & block_below(n)) {
+		strings = t->begin & block_below(block_first(t->escaped));
+		n = strings ? block_last(strings) : 0;
+	}
+	return n;
 }
 
 /*
@@ -184,6 +211,10 @@ BLOCK_FN bool walk_brackets(const struct tokens *t, uint64_t braces, struct stac
 	const uint64_t open = t->open << 1, brace = braces << 1;
 	uint64_t levels = s->objects << 1, inside = s->objects & 1, wrong = 0;
 
+	if (!brackets) {
+		*objects = -inside;
+		return true;
+	}
 	for (uint64_t left = brackets; left; left &= left - 1) {
 		unsigned at = block_first(left);
 		uint64_t opens = open >> at, is_brace = brace >> at;
@@ -193,8 +224,8 @@ BLOCK_FN bool walk_brackets(const struct tokens *t, uint64_t braces, struct stac
 		levels = ((levels << (opens & 2)) + 2 * (opens & is_brace & 2)) >> 1 & ~UINT64_C(1);
 		inside |= (levels & 2) << at;
 	}
-	*objects = ~brackets & ~(inside + ~brackets);
 	s->objects = levels >> 1;
+	*objects = ~brackets & ~(inside + ~brackets);
 	return !(wrong & 2);
 }
 
@@ -219,27 +250,31 @@ BLOCK_FN bool order_is_right(const struct tokens *t, uint64_t objects, uint64_t 
 	const uint64_t after_key = next_token(t, key, before->key);
 	uint64_t wrong;
 
-	wrong = after_value & ~(split | t->close);
-	wrong |= split & ~after_value;
-	wrong |= t->close & ~(after_value | after_open);
+	wrong = (after_value ^ (split | t->close)) & ~(after_open & t->close);
 	wrong |= after_owes & ~(t->begin | t->close);
 	wrong |= t->colon ^ after_key;
-	*before = (struct before){after_value >> t->n & 1, after_key >> t->n & 1,
-				  after_owes >> t->n & 1, after_open >> t->n & 1};
+	/* nothing is beyond the place that was kept */
+	*before = (struct before){after_value >> t->n, after_key >> t->n, after_owes >> t->n,
+				  after_open >> t->n};
 	return !(wrong & block_below(t->n));
+}
+
+static inline bool four_are(const char *p, const char *four)
+{
+	return memcmp(p, four, 4) == 0;
 }
 
 /* The places of the word at @at if it stands there alone; else none. */
 static inline uint64_t word_at(const char *p, uint64_t scalar, unsigned at)
 {
-	unsigned len = p[at] == 'f' ? 5 : 4;
+	const unsigned is_false = p[at] == 'f', len = 4 + is_false;
+	bool right;
 
 	if ((scalar >> at & block_below(len + 1)) != block_below(len))
 		return 0;
-	if (memcmp(p + at, "true", 4) != 0 && memcmp(p + at, "null", 4) != 0 &&
-	    (memcmp(p + at, "fals", 4) != 0 || p[at + 4] != 'e'))
-		return 0;
-	return block_below(len) << at;
+	p += at + is_false;
+	right = is_false ? four_are(p, "alse") : four_are(p, "true") || four_are(p, "null");
+	return right ? block_below(len) << at : 0;
 }
 
 /* @begin: the first bytes of @number, which may have anything in it. */
@@ -300,22 +335,25 @@ BLOCK_FN bool read_block(const char *p, struct tokens *t, struct stack *stack,
 			 struct before *before)
 {
 	const struct block b = block_load(p);
-	unsigned opens, closes;
+	unsigned opens, closes, n = 64;
 	uint64_t objects, braces = block_folds(b);
 
 	*t = find_tokens(b);
 	opens = (unsigned)__builtin_popcountll(t->open);
 	closes = (unsigned)__builtin_popcountll(t->close);
-	if (stack->depth + opens > stack->high || stack->depth < stack->low + closes) {
-		unsigned n = reach(t->open, t->close, *stack);
+	if (stack->depth + opens > stack->high || stack->depth < stack->low + closes)
+		n = reach(t->open, t->close, *stack);
+	if (stack->depth < 2 + closes) {
+		unsigned model = before_model(p, b, t);
 
-		if (n < t->n) {
-			t->n = n;
-			t->string = false;
-			cut_tokens(t);
-			opens = (unsigned)__builtin_popcountll(t->open);
-			closes = (unsigned)__builtin_popcountll(t->close);
-		}
+		n = model < n ? model : n;
+	}
+	if (n < t->n) {
+		t->n = n;
+		t->string = false;
+		cut_tokens(t);
+		opens = (unsigned)__builtin_popcountll(t->open);
+		closes = (unsigned)__builtin_popcountll(t->close);
 	}
 	if (t->scalar && !scalars_are_right(p, b, t->scalar))
 		return false;
@@ -326,9 +364,11 @@ BLOCK_FN bool read_block(const char *p, struct tokens *t, struct stack *stack,
 }
 
 /* A string that begins this early in a block is no longer worth a block of its own. */
-#define STRING_LONG 24
+#define STRING_LONG 32
 
-BLOCK_ENTRY const char *json_blocks(struct json *j, const char *p, const char *end)
+const char *BLOCK_JSON(struct json *j, const char *p, const char *end);
+
+BLOCK_ENTRY const char *BLOCK_JSON(struct json *j, const char *p, const char *end)
 {
 	struct before before = before_of(j->state), new_before;
 	struct stack stack, new_stack;
@@ -343,11 +383,9 @@ BLOCK_ENTRY const char *json_blocks(struct json *j, const char *p, const char *e
 		stack = new_stack;
 		before = new_before;
 		p += t.n;
-		if (stack.depth < 2)
-			break;
 		if (t.n > STRING_LONG)
 			continue;
-		if (t.string && !before.value) {
+		if (t.string && !before.value && !(before.owes && stack.depth == 1)) {
 			j->in_key = before.owes;
 			p = text_string(p + 1, end, &j->escaped);
 			if (p == end || *p != '"') {
@@ -367,15 +405,6 @@ BLOCK_ENTRY const char *json_blocks(struct json *j, const char *p, const char *e
 leave:
 	j->depth = stack.depth;
 	stack_store(stack, j);
-	return p;
-}
-
-#else
-
-const char *json_blocks(struct json *j, const char *p, const char *end)
-{
-	(void)j;
-	(void)end;
 	return p;
 }
 

@@ -116,12 +116,22 @@ const char *name_why(enum name_result result)
 
 _Static_assert(REQUEST_MODEL_MAX == 256, "name_why() says 256");
 
+/* What nearly all are: ASCII without controls. Also without " and \, which are looked at again. */
+static bool is_plain(struct view name)
+{
+	const char *end = name.ptr + name.len;
+
+	return text_plain_far(name.ptr, end) == end && !memchr(name.ptr, 0x7f, name.len);
+}
+
 const char *name_check(struct view name)
 {
 	if (name.len == 0)
 		return "the model is empty";
 	if (name.len > REQUEST_MODEL_MAX)
 		return name_why(NAME_LONG);
+	if (is_plain(name))
+		return NULL;
 	for (size_t i = 0; i < name.len; i++) {
 		unsigned char c = (unsigned char)name.ptr[i];
 

@@ -1,26 +1,50 @@
 #include "request/text.h"
 
+#include <string.h>
+
 /*
- * SSE2 is part of every x86-64, so it needs no asking at run time; AVX2 is asked for before main()
- * (no ifunc: those run before a sanitizer or a static binary is ready for them), and what is made
- * of it and of NEON has files of its own. A portable loop does the rest of each run and everything
+ * SSE2 is part of every x86-64, so it needs no asking at run time; what reads blocks (block.h) has
+ * files of its own, and is asked for before main() (not by an ifunc: those run before a sanitizer
+ * or a static binary is ready for them). A portable loop does the rest of each run and everything
  * elsewhere (and everything under TEXT_PORTABLE). All are compared with the plainest code there is
  * in the tests.
  */
 
-bool text_blocks;
+const struct text_blocks *text_blocks;
 
-bool text_use_blocks(bool on)
-{
-#if TEXT_HAS_BLOCKS
-	text_blocks = on && text_blocks_usable();
+/* Best first. */
+#if TEXT_HAS_BLOCKS && defined(__x86_64__)
+extern const struct text_blocks text_avx512, text_avx2;
+static const struct text_blocks *const readers[] = {&text_avx512, &text_avx2, NULL};
+#elif TEXT_HAS_BLOCKS
+extern const struct text_blocks text_neon;
+static const struct text_blocks *const readers[] = {&text_neon, NULL};
+#else
+static const struct text_blocks *const readers[] = {NULL};
 #endif
-	return text_blocks == on;
+
+bool text_use_blocks(const char *name)
+{
+	const struct text_blocks *const *r = readers;
+
+	if (strcmp(name, "none") == 0) {
+		text_blocks = NULL;
+		return true;
+	}
+	while (*r && (strcmp(name, (*r)->name) != 0 || !(*r)->usable()))
+		r++;
+	if (*r)
+		text_blocks = *r;
+	return *r != NULL;
 }
 
 __attribute__((constructor)) static void choose(void)
 {
-	(void)text_use_blocks(true);
+	const struct text_blocks *const *r = readers;
+
+	while (*r && !(*r)->usable())
+		r++;
+	text_blocks = *r;
 }
 
 #define P8   1, 1, 1, 1, 1, 1, 1, 1
@@ -86,14 +110,11 @@ const char *text_plain_far(const char *p, const char *end)
 
 const char *text_string_far(const char *p, const char *end, bool *escaped)
 {
-#if TEXT_HAS_BLOCKS
 	if (text_blocks && end - p >= 64) {
-		p = text_string_blocks(p, end, escaped);
+		p = text_blocks->string(p, end, escaped);
 		if (p < end && !text_is_plain[(unsigned char)*p])
 			return p;
 	}
-#endif
-	(void)escaped;
 	return text_plain_far(p, end);
 }
 

@@ -24,11 +24,24 @@
 #define TEXT_HAS_SSE2 0
 #endif
 
-/* Whether blocks are read: found out when the program starts. */
-extern bool text_blocks;
+struct json;
 
-/* For tests: false when there is no such way here. Not while others read. */
-bool text_use_blocks(bool on);
+/*
+ * A reader of blocks of 64 bytes. string() is text_string_far(), but may also stop before a plain
+ * byte; json() is explained in json.h.
+ */
+struct text_blocks {
+	const char *name;
+	bool (*usable)(void);
+	const char *(*string)(const char *p, const char *end, bool *escaped);
+	const char *(*json)(struct json *j, const char *p, const char *end);
+};
+
+/* The best that this processor can run, found out when the program starts. NULL: none. */
+extern const struct text_blocks *text_blocks;
+
+/* For tests: "avx512", "avx2", "neon" or "none"; not while others read. False: not here. */
+bool text_use_blocks(const char *name);
 
 /* What text_plain_far() passes over: all but '"', '\', bytes below 0x20 and above 0x7f. */
 extern const uint8_t text_is_plain[256];
@@ -120,10 +133,6 @@ static inline const char *text_digits(const char *p, const char *end)
  * or where the next unit, an escape or a character that is not plain, begins and was not judged.
  */
 const char *text_string_far(const char *p, const char *end, bool *escaped);
-
-/* The same, in blocks; may also stop before a plain byte. */
-const char *text_string_blocks(const char *p, const char *end, bool *escaped);
-bool text_blocks_usable(void);
 
 #if TEXT_HAS_SSE2
 /* A bit for each of 16 bytes that is not plain. */

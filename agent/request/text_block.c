@@ -14,19 +14,6 @@
  * exactly and why.
  */
 
-#if defined(__x86_64__)
-#define ROW(c) [c] = {[0 ... 31] = c}
-_Alignas(32) const uint8_t block_byte[128][32] = {
-    ROW('"'), ROW('\\'), ROW('{'), ROW('}'), ROW(','),  ROW(':'),  ROW('0'),  ROW('-'),
-    ROW('+'), ROW('.'),  ROW('e'), ROW('u'), ROW(0x20), ROW(0x1f), ROW(0x0f), ROW(9),
-};
-#endif
-
-bool text_blocks_usable(void)
-{
-	return block_usable();
-}
-
 /* Bytes of the block before a character that the block cuts off. */
 static inline unsigned whole_characters(const char *p)
 {
@@ -60,7 +47,7 @@ BLOCK_FN bool is_right(struct block b, uint64_t targets, unsigned n)
 	return !(block_high(b) & seen) || !(block_utf8_wrong(b) & next);
 }
 
-BLOCK_ENTRY const char *text_string_blocks(const char *p, const char *end, bool *escaped)
+BLOCK_ENTRY static const char *string(const char *p, const char *end, bool *escaped)
 {
 	p = block_skip_plain(p, end);
 	while (end - p >= 64) {
@@ -89,5 +76,10 @@ BLOCK_ENTRY const char *text_string_blocks(const char *p, const char *end, bool 
 	}
 	return p;
 }
+
+const char *BLOCK_JSON(struct json *j, const char *p, const char *end);
+extern const struct text_blocks BLOCK_READER;
+
+const struct text_blocks BLOCK_READER = {BLOCK_NAME, block_usable, string, BLOCK_JSON};
 
 #endif

@@ -20,7 +20,7 @@ static const char *const names[] = {
     [SCAN_PROMPT] = "prompt", [SCAN_TURNS] = "many-turns", [SCAN_TOOLS] = "tools",
     [SCAN_IMAGES] = "images", [SCAN_ESCAPES] = "code",     [SCAN_CJK] = "cjk",
     [SCAN_TOKENS] = "tokens", [SCAN_PRETTY] = "pretty",    [SCAN_FLOATS] = "floats",
-    [SCAN_CALLS] = "calls",
+    [SCAN_CALLS] = "calls",   [SCAN_FLAT] = "flat",
 };
 
 const char *scan_shape_name(enum scan_shape shape)
@@ -237,6 +237,11 @@ static void add_item(struct out *o, enum scan_shape shape, size_t end)
 	case SCAN_FLOATS:
 		add_float(o);
 		break;
+	case SCAN_FLAT:
+		add(o, "\"");
+		add_name(o);
+		add(o, draw(o, 2) ? "\":{\"n\":1}" : "\":[\"a\",2]");
+		break;
 	case SCAN_CALLS:
 	case SCAN_SHAPES:
 		add_call(o);
@@ -257,6 +262,7 @@ static const struct {
     [SCAN_PRETTY] = {"\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"tools\":[", ",", "]"},
     [SCAN_FLOATS] = {"\"input\":[[", ",", "]]"},
     [SCAN_CALLS] = {"\"messages\":[", ",", "]"},
+    [SCAN_FLAT] = {"", ",", ""},
 };
 
 static void add_body(struct out *o, enum scan_shape shape, size_t size, const char *model)

@@ -18,6 +18,7 @@ enum scan_shape {
 	SCAN_PRETTY,  /* the tools again, four blanks a level */
 	SCAN_FLOATS,  /* embeddings */
 	SCAN_CALLS,   /* tool calls and their answers: JSON in strings, an escape every few bytes */
+	SCAN_FLAT,    /* little at the top level, again and again */
 	SCAN_SHAPES
 };
 

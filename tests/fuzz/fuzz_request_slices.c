@@ -1,13 +1,15 @@
 /*
  * Any bytes as a body, with head and tail chosen by the first four: slices that touch mean what the
  * whole means; with a gap, a valid body without a duplicate model means that or need_body. With a
- * known length, and with none and a full buffer. Each slice in memory of its own.
+ * known length, and with none and a full buffer. Each slice in memory of its own. With the reader
+ * of blocks that the length chooses.
  */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "unit/request/readers.h"
 #include "unit/request/reference.h"
 #include "request/request.h"
 
@@ -66,6 +68,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 5 || size > 65536)
 		return 0;
+	for (size_t i = size; !text_use_blocks(reader_names[i % READERS]); i++)
+		;
 	n = size - 4;
 	head = (size_t)(data[0] | data[1] << 8) % (n + 1);
 	tail = (size_t)(data[2] | data[3] << 8) % (n + 1);

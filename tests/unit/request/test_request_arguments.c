@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "request/request.h"
+#include "unit/request/readers.h"
 
 /* Which of HAProxy's arguments decides, and what is said when some are missing. */
 
@@ -359,7 +360,7 @@ static void boundary_at_the_end_of_the_head(void **state)
 	ASSERT_STATUS("no_model", in, &slices);
 }
 
-int main(void)
+static int run(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(no_bytes),
@@ -377,4 +378,9 @@ int main(void)
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void)
+{
+	return readers_each(run);
 }

@@ -7,6 +7,7 @@
 
 #include "unit/request/reference.h"
 #include "unit/request/slices.h"
+#include "unit/request/readers.h"
 
 /*
  * tests/golden/bodies.txt, case by case. Each body is read
@@ -355,11 +356,16 @@ static int teardown(void **state)
 	return 0;
 }
 
-int main(void)
+static int run(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(golden),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
+}
+
+int main(void)
+{
+	return readers_each(run);
 }

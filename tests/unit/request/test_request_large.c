@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "unit/request/slices.h"
+#include "unit/request/readers.h"
 
 /*
  * Bodies of a megabyte as the official clients build them: everything long first, the model near
@@ -205,7 +206,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-int main(void)
+static int run(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(prompts),
@@ -215,4 +216,9 @@ int main(void)
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
+}
+
+int main(void)
+{
+	return readers_each(run);
 }

@@ -7,6 +7,7 @@
 #include <cjson/cJSON.h>
 
 #include "unit/request/generate.h"
+#include "unit/request/readers.h"
 #include "unit/request/reference.h"
 #include "unit/request/slices.h"
 
@@ -309,7 +310,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-int main(void)
+static int run(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(json_whole_and_slices),
@@ -320,4 +321,9 @@ int main(void)
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
+}
+
+int main(void)
+{
+	return readers_each(run);
 }

@@ -1,0 +1,7 @@
+#include "request/text.h"
+
+/* text_block.c for AVX-512. */
+#if defined(__x86_64__)
+#define BLOCK_WIDE 1
+#include "request/text_block.c"
+#endif
