@@ -5,6 +5,8 @@
  * round after round, so that a noisy moment hits all of them. The parsers do more (they build a
  * tree) and less (a model that stands twice is nothing to them); the question they are asked is
  * the same: which model?
+ *
+ * SPOA_TEXT=none, avx2, avx512 or neon: with that reader of blocks, not the best there is.
  */
 #include <cjson/cJSON.h>
 #include <stdbool.h>
@@ -16,6 +18,8 @@
 
 #include "bodies.h"
 #include "request/request.h"
+#include "request/text.h"
+#include "scan_bodies.h"
 #include "scan_simdjson.h"
 #ifdef HAVE_YYJSON
 #include <yyjson.h>
@@ -25,7 +29,7 @@
 #define ROUNDS_MAX 101
 
 struct job {
-	const char *body; /* a NUL and 64 bytes more behind it, as parsers want */
+	char *body; /* a NUL and 64 bytes more behind it, as parsers want */
 	size_t len;
 	const char *content_type;
 };
@@ -131,11 +135,14 @@ static int ascending(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void measure(const struct job *j, enum body_shape shape, size_t size, unsigned rounds,
+static void measure(struct job *j, const char *shape, size_t size, unsigned rounds,
 		    double milliseconds)
 {
 	static double ns[READERS][ROUNDS_MAX];
 	unsigned times[READERS];
+
+	j->body = realloc(j->body, j->len + 65);
+	memset(j->body + j->len, 0, 65);
 
 	for (unsigned r = 0; r < READERS; r++) {
 		double once = nanoseconds(&readers[r], j, 3);
@@ -149,11 +156,12 @@ static void measure(const struct job *j, enum body_shape shape, size_t size, uns
 		qsort(ns[r], rounds, sizeof(double), ascending);
 		printf("{\"shape\":\"%s\",\"size\":%zu,\"bytes\":%zu,\"reader\":\"%s\",\"ns\":%.1f,"
 		       "\"gb_per_s\":%.3f,\"low\":%.3f,\"high\":%.3f}\n",
-		       body_shape_name(shape), size, j->len, readers[r].name, ns[r][rounds / 2],
+		       shape, size, j->len, readers[r].name, ns[r][rounds / 2],
 		       (double)j->len / ns[r][rounds / 2], (double)j->len / ns[r][rounds - 1],
 		       (double)j->len / ns[r][0]);
 	}
 	fflush(stdout);
+	free(j->body);
 }
 
 int main(int argc, char **argv)
@@ -161,22 +169,29 @@ int main(int argc, char **argv)
 	static const size_t sizes[] = {1024, 8192, 220 * 1024, 900 * 1024};
 	unsigned rounds = argc > 1 ? (unsigned)atoi(argv[1]) : 15;
 	double milliseconds = argc > 2 ? atof(argv[2]) : 4;
+	const char *reader = getenv("SPOA_TEXT");
 
 	if (rounds < 1 || rounds > ROUNDS_MAX || milliseconds <= 0) {
 		fprintf(stderr, "usage: %s [ROUNDS [MILLISECONDS]]\n", argv[0]);
 		return 2;
 	}
-	for (unsigned shape = 0; shape < BODY_MULTIPART; shape++) {
-		for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-			struct job j = {.content_type = body_content_type(shape)};
-			char *body = body_make(shape, sizes[i], MODEL, false, &j.len);
+	if (reader && !text_use_blocks(reader)) {
+		fprintf(stderr, "bench-scan: no reader of blocks is called %s here\n", reader);
+		return 2;
+	}
+	for (unsigned i = 0; i < 4 * BODY_MULTIPART; i++) {
+		enum body_shape shape = (enum body_shape)(i / 4);
+		struct job j = {.content_type = body_content_type(shape)};
 
-			body = realloc(body, j.len + 65);
-			memset(body + j.len, 0, 65);
-			j.body = body;
-			measure(&j, shape, sizes[i], rounds, milliseconds);
-			free(body);
-		}
+		j.body = body_make(shape, sizes[i % 4], MODEL, false, &j.len);
+		measure(&j, body_shape_name(shape), sizes[i % 4], rounds, milliseconds);
+	}
+	for (unsigned i = 0; i < 4 * SCAN_SHAPES; i++) {
+		enum scan_shape shape = (enum scan_shape)(i / 4);
+		struct job j = {.content_type = "application/json"};
+
+		j.body = scan_body_make(shape, sizes[i % 4], MODEL, &j.len);
+		measure(&j, scan_shape_name(shape), sizes[i % 4], rounds, milliseconds);
 	}
 	return 0;
 }
