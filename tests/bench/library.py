@@ -79,7 +79,7 @@ def latency(report, programs, systems, seconds, o):
     report.title("latency at fixed rates, open loop, 1 KB, 4 connections; us from the intended time")
     lines = []
     for rate in (2000, 10000, 30000):
-        got = interleaved(programs, list(systems), 2 if o.quick else 3, seconds, connections=4,
+        got = interleaved(programs, list(systems), 1 if o.quick else 3, seconds, connections=4,
                           size=1024, rate=rate)
         for s in systems:
             q = {k: figure(got[s.name], k + "_us") for k in ("p50", "p99", "p999", "max")}
