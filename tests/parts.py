@@ -229,7 +229,28 @@ def pytest(part, arguments, env=None, timeout=900):
         r.fail("pytest: time was up" if status is None else f"pytest ended with {status}")
     if r.failed:
         show(part, run.text(), 400)
+    if part.startswith("e2e-") and 0 < r.failed <= SECOND_TRIES:
+        second_try(part, r, argv[:-2], env)
     return r
+
+
+# A machine that stalls for a second makes a test of real processes under load fail now and then. So
+# few of them are tried once more, alone, and those that pass then are named as what they are:
+# skipped, not passed. What fails twice has failed.
+SECOND_TRIES = 3
+
+
+def second_try(part, r, argv, env):
+    for name in list(r.failures):
+        module, _, case = name.partition("::")
+        if not case:
+            continue
+        run = Command(part + "-again", argv + [module.replace(".", "/") + ".py::" + case],
+                      {"PYTHONDONTWRITEBYTECODE": "1", **(env or {})}, 300)
+        if run.wait() == 0:
+            r.failures.remove(name)
+            r.failed -= 1
+            r.skip(f"failed first and passed alone: {name}")
 
 
 def need_build(directory):
