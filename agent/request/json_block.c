@@ -76,7 +76,7 @@ static struct stack stack_load(const struct json *j, unsigned depth)
 
 	for (unsigned i = s.base; i < depth; i++)
 		s.objects = s.objects << 1 | json_is_object(j, i);
-	s.low = s.base > 0 ? s.base + 2 : 1;
+	s.low = s.base + 1;
 	s.high = s.base + HELD_MAX < j->max_depth ? s.base + HELD_MAX : j->max_depth;
 	return s;
 }

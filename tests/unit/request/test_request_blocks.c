@@ -11,7 +11,7 @@
 
 /*
  * Whatever stands wherever in a block: each reader of blocks must mean what none means, to the
- * byte and the word. Bodies that are dense in tokens, moved through a block by blanks in front, and
+ * byte and the word. Bodies that are dense in tokens, moved through a block by blanks, and
  * with every byte replaced by each of those that mean something.
  */
 
@@ -34,6 +34,7 @@ static const char *const bodies[] = {
     "\"y\":{}}",
     "{\"model\":\"m\",\"a\":[1,2,3],\"b\":{\"c\":\"\\\"model\\\"\"},\"model\":\"n\"}",
     "[{\"model\":\"m\"},{\"model\":[\"model\",{\"model\":{}}]},[[],[{}],\"model\"]]",
+    "{\"\\u006d\\u006f\\u0064\\u0065\\u006c\":\"m\",\"\\u006d\\u006f\\u0064\\u0065\\u006d\":\"n\"}",
     /* numbers */
     "{\"prompt\":[1,20,-3,0,0.5,-0.25,1e5,1E+5,2.5e-10,-0,12345678901234567890],\"model\":\"m\"}",
     "{\"a\":[[0.0,1.5],[10e0,-1E-1],{\"b\":3.14159}],\"model\":\"m\",\"c\":-7.25e+01}",
@@ -83,12 +84,14 @@ static void all_the_same(const char *body, size_t n)
 	}
 }
 
+/* Blanks stand behind the first bracket, where the first block begins. */
 static size_t put(char *out, size_t blanks, const char *body)
 {
 	size_t n = strlen(body);
 
-	memset(out, ' ', blanks);
-	memcpy(out + blanks, body, n);
+	out[0] = body[0];
+	memset(out + 1, ' ', blanks);
+	memcpy(out + 1 + blanks, body + 1, n - 1);
 	/* what follows keeps the last tokens in a block */
 	memset(out + blanks + n, '\n', 70);
 	return blanks + n + 70;
@@ -120,7 +123,7 @@ static void replaced(void **state)
 	for (size_t i = 0; i < BODIES; i++) {
 		size_t len = strlen(bodies[i]);
 
-		for (size_t at = 0; at < len; at++) {
+		for (size_t at = 1; at < len; at++) {
 			size_t blanks = at * 7 % 64, n = put(s, blanks, bodies[i]);
 
 			for (size_t k = 0; k < sizeof(bytes) - 1; k++) {
@@ -137,7 +140,7 @@ static void without(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < BODIES; i++) {
-		for (size_t at = 0; at < strlen(bodies[i]); at++) {
+		for (size_t at = 1; at < strlen(bodies[i]); at++) {
 			for (size_t blanks = 0; blanks < 64; blanks += 9) {
 				size_t n = put(s, blanks, bodies[i]);
 				size_t from = blanks + at;
@@ -149,40 +152,50 @@ static void without(void **state)
 	}
 }
 
-/* Brackets up to the limit and past it, of both kinds, with one that does not match. */
+/*
+ * Brackets up to the limit and past it, of both kinds. After some of them comes another element or
+ * member; after the one at @wrong a bracket of the other kind, or an element for a member.
+ */
+static size_t put_deep(char *s, unsigned depth, unsigned kinds, unsigned wrong, bool other)
+{
+	char close[80];
+	size_t n = 0;
+
+	for (unsigned i = 0; i < depth; i++) {
+		bool object = kinds == 3 ? i % 3 == 0 : kinds >> (i & 1) & 1;
+
+		s[n++] = object ? '{' : '[';
+		if (object)
+			n += (size_t)sprintf(s + n, "\"k\":");
+		close[i] = object ? '}' : ']';
+	}
+	n += (size_t)sprintf(s + n, "[1]");
+	for (unsigned i = depth; i-- > 0;) {
+		bool here = i + 1 == wrong;
+
+		s[n++] = here && !other ? (char)(close[i] ^ '}' ^ ']') : close[i];
+		if (i == 0 || (i % 5 != 0 && !here))
+			continue;
+		if (here && other)
+			n += (size_t)sprintf(s + n, close[i - 1] == '}' ? ",5" : ",\"z\":5");
+		else
+			n += (size_t)sprintf(s + n, close[i - 1] == '}' ? ",\"z\":{}" : ",[]");
+	}
+	return n;
+}
+
 static void deep(void **state)
 {
 	static char s[LONGEST];
 
 	(void)state;
 	for (unsigned depth = 1; depth < 75; depth++) {
-		for (unsigned kinds = 0; kinds < 4; kinds++) {
-			for (unsigned wrong = 0; wrong <= depth; wrong += wrong < 5 ? 1 : 7) {
-				char close[80];
-				size_t n = 0;
+		for (unsigned i = 0; i < 8 * (depth + 1); i++) {
+			size_t n = put_deep(s, depth, i % 4, i / 8, i / 4 % 2);
 
-				for (unsigned i = 0; i < depth; i++) {
-					bool object =
-					    kinds == 3 ? i % 3 == 0 : kinds >> (i & 1) & 1;
-
-					s[n++] = object ? '{' : '[';
-					if (object)
-						n += (size_t)sprintf(s + n, "\"k\":");
-					close[i] = object ? '}' : ']';
-				}
-				n += (size_t)sprintf(s + n, "[1]");
-				for (unsigned i = depth; i-- > 0;) {
-					s[n++] = i + 1 == wrong ? (char)(close[i] ^ '}' ^ ']')
-								: close[i];
-					if (i % 5 == 0 && i > 0)
-						n += (size_t)sprintf(s + n, close[i - 1] == '}'
-										? ",\"z\":{}"
-										: ",[]");
-				}
-				all_the_same(s, n);
-				memset(s + n, ' ', 64);
-				all_the_same(s, n + 64);
-			}
+			all_the_same(s, n);
+			memset(s + n, ' ', 64);
+			all_the_same(s, n + 64);
 		}
 	}
 }
