@@ -103,6 +103,7 @@ struct tokens {
 	uint64_t escaped;
 	unsigned n;  /* at most 63: one place is kept for what the next token would be */
 	bool string; /* the next token is a string */
+	bool model;  /* the next token is perhaps the top-level key "model" */
 };
 
 BLOCK_FN struct tokens find_tokens(struct block b)
@@ -346,6 +347,7 @@ BLOCK_FN bool read_block(const char *p, struct tokens *t, struct stack *stack,
 	if (stack->depth < 2 + closes) {
 		unsigned model = before_model(p, b, t);
 
+		t->model = model < n && model < t->n;
 		n = model < n ? model : n;
 	}
 	if (n < t->n) {
@@ -364,7 +366,7 @@ BLOCK_FN bool read_block(const char *p, struct tokens *t, struct stack *stack,
 }
 
 /* A string that begins this early in a block is no longer worth a block of its own. */
-#define STRING_LONG 32
+#define STRING_LONG 40
 
 const char *BLOCK_JSON(struct json *j, const char *p, const char *end);
 
@@ -383,6 +385,8 @@ BLOCK_ENTRY const char *BLOCK_JSON(struct json *j, const char *p, const char *en
 		stack = new_stack;
 		before = new_before;
 		p += t.n;
+		if (t.model)
+			break;
 		if (t.n > STRING_LONG)
 			continue;
 		if (t.string && !before.value && !(before.owes && stack.depth == 1)) {
