@@ -7,6 +7,11 @@
  * the next line starts with a line break of its own, so a torn line never grows into another's
  * fields.
  *
+ * A reader that is slow, or stopped, costs lines and never the loop its time: what would block is
+ * asked for first (a pipe is writable while a whole page of it is free, and as many lines as
+ * threads may race for it fit into one page; a socket while most of its buffer is). O_NONBLOCK
+ * would not do: the descriptor is shared with whoever started us.
+ *
  * A value stands bare when all its bytes are harmless, in quotes otherwise. Within quotes `"` and
  * `\` are escaped, and every byte of what is no printable UTF-8 is \xNN: control characters (C0,
  * DEL, C1), line and paragraph separators and direction marks, which terminals and other readers
@@ -19,6 +24,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -237,11 +243,15 @@ static void log_write(const char *text, size_t len)
 	bool torn = atomic_exchange(&log_torn, false);
 	struct iovec parts[] = {{(void *)"\n", torn ? 1 : 0}, {(void *)text, len}};
 	size_t all = len + parts[0].iov_len;
-	ssize_t n;
+	struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
+	ssize_t n = -1;
 
-	do
-		n = writev(STDERR_FILENO, parts, 2);
-	while (n < 0 && errno == EINTR);
+	/* Closed or broken is told as an event too, and writev() fails then. */
+	if (poll(&room, 1, 0) > 0) {
+		do
+			n = writev(STDERR_FILENO, parts, 2);
+		while (n < 0 && errno == EINTR);
+	}
 	if (n == (ssize_t)all)
 		return;
 	atomic_fetch_add(&log_lost, 1);

@@ -325,6 +325,53 @@ static void test_threads(void **state)
 	assert_int_equal(lines + (log_dropped() - before), 800);
 }
 
+static void *long_writer(void *arg)
+{
+	char text[900];
+
+	memset(text, 'x', sizeof(text));
+	text[sizeof(text) - 1] = '\0';
+	for (int i = 0; i < 500; i++)
+		log_event(LOG_LEVEL_INFO, "thread", "who", arg, "text", text, NULL);
+	return NULL;
+}
+
+/* A reader that has stopped, on a pipe that blocks: lines are lost, and nobody waits for it. */
+static void test_stopped_reader(void **state)
+{
+	int saved = dup(STDERR_FILENO), stopped[2];
+	uint64_t before = log_dropped();
+	struct timespec end;
+	pthread_t threads[4];
+	char page[4096];
+	ssize_t n;
+
+	(void)state;
+	assert_int_equal(pipe(stopped), 0);
+	stderr_to(stopped[1]);
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += 60;
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, long_writer, "a"), 0);
+	for (int i = 0; i < 4; i++)
+		if (pthread_timedjoin_np(threads[i], NULL, &end) != 0)
+			abort(); /* no assert: stderr is that pipe */
+	assert_true(log_dropped() > before + 1000);
+
+	/* It reads again: whole lines, and new ones find room. */
+	for (int i = 0; i < 8; i++) {
+		n = read(stopped[0], page, sizeof(page));
+		assert_true(n > 0);
+	}
+	before = log_dropped();
+	log_event(LOG_LEVEL_INFO, "again", NULL);
+	assert_int_equal(log_dropped(), before);
+	stderr_to(saved);
+	close(saved);
+	close(stopped[0]);
+	close(stopped[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -336,6 +383,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_stderr_fails, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_torn, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_stopped_reader, setup, teardown),
 	};
 
 	/* cmocka writes to stderr too */
