@@ -23,6 +23,8 @@ FLOORS = {
     "serve": 6,
 }
 MAIN = 7  # agent/main.c
+# Wings of a room, on its floor; their files are included as "room/wing/file.h".
+WINGS = {"discover/kube", "discover/follow"}
 
 # header or directory of headers -> rooms behind whose door it lives
 DOORS = {
@@ -113,13 +115,16 @@ class Check:
         """Top-level folders, rooms, and the kinds of tests."""
         if len(parts) == 1:
             return True
+        if len(parts) == 3:
+            return parts[0] == "agent" and "/".join(parts[1:]) in WINGS
         return len(parts) == 2 and parts[0] in ("agent", "tests", "charts")
 
     def room(self, parts, path):
         if parts[1] not in FLOORS:
             self.say(path, 1, "a room without a floor: state it in FLOORS of check_includes.py")
-        elif len(parts) > 2:
-            self.say(path, 1, "a room has no rooms in it: put the files into agent/%s" % parts[1])
+        elif len(parts) > 2 and "/".join(parts[1:]) not in WINGS:
+            self.say(path, 1, "a room has no rooms in it: put the files into agent/%s, or state "
+                     "a wing in WINGS of check_includes.py" % parts[1])
 
     def file(self, path, parts, name):
         with open(os.path.join(self.root, path), encoding="utf-8", errors="replace") as f:
@@ -169,6 +174,8 @@ class Check:
         other = ours.split("/")[0]
         if "/" not in ours:
             self.say(path, number, '"%s": write "room/file.h"' % ours)
+        elif ours.count("/") > 1 and ours.rpartition("/")[0] not in WINGS:
+            self.say(path, number, '"%s": there is no wing %s' % (ours, ours.rpartition("/")[0]))
         elif other == "spop" or other == room or floor is None:
             return
         elif other not in FLOORS:
@@ -195,8 +202,9 @@ class Check:
         if parts[0] == "spop":
             return [("spop/include/spop/%s.h" % stem, "spop/%s.h" % stem),
                     ("spop/%s.h" % stem, "%s.h" % stem)]
-        if len(parts) == 2:
-            return [("agent/%s/%s.h" % (parts[1], stem), "%s/%s.h" % (parts[1], stem))]
+        if len(parts) >= 2:
+            room = "/".join(parts[1:])
+            return [("agent/%s/%s.h" % (room, stem), "%s/%s.h" % (room, stem))]
         return []
 
 
@@ -206,6 +214,13 @@ GOOD = {
     "agent/base/README.md": "",
     "agent/base/log.h": "#include <stdint.h>\n",
     "agent/base/log.c": '#include "base/log.h"\n\n#include <stdio.h>\n',
+    "agent/discover/README.md": "",
+    "agent/discover/names.h": '#include "discover/kube/stream.h"\n',
+    "agent/discover/kube/README.md": "",
+    "agent/discover/kube/stream.h": "",
+    "agent/discover/kube/stream.c": '#include "discover/kube/stream.h"\n\n#include <cJSON.h>\n',
+    "agent/discover/kube/stream_list.c": '#include "discover/kube/stream.h"\n'
+                                         '#include "discover/names.h"\n',
     "agent/pick/README.md": "",
     "agent/pick/policy.h": '#include "base/log.h"\n#include "route/table.h"\n',
     "agent/pick/policy_turn.c": '#include "pick/policy.h"\n#include "pick/policy.def"\n',
@@ -249,7 +264,18 @@ BAD = {
     "agent/attic/box.c": ("", "agent/attic:1: a room without a floor: state it in FLOORS of "
                               "check_includes.py"),
     "agent/net/deep/x.c": ("", "agent/net/deep:1: a room has no rooms in it: put the files into "
-                               "agent/net"),
+                               "agent/net, or state a wing in WINGS of check_includes.py"),
+    "agent/net/wing.c": ('#include "net/deep/x.h"\n',
+                         'agent/net/wing.c:1: "net/deep/x.h": there is no wing net/deep'),
+    "agent/discover/kube/late.c": ('#include "serve/loop.h"\n',
+                                   "agent/discover/kube/late.c:1: discover (floor 5) may not "
+                                   "include serve (floor 6)"),
+    "agent/discover/kube/stream.c": ('#include "discover/stream.h"\n',
+                                     'agent/discover/kube/stream.c:1: the own header comes '
+                                     'first: "discover/kube/stream.h"'),
+    "agent/discover/follow/a.c": ("#include <curl/curl.h>\n",
+                                  "agent/discover/follow/a.c:1: <curl/curl.h> belongs behind the "
+                                  "door of net"),
     "agent/route/table.c": ('#include <stdio.h>\n#include "route/table.h"\n',
                             'agent/route/table.c:1: the own header comes first: '
                             '"route/table.h"'),
@@ -272,7 +298,8 @@ BAD = {
     "tests/unit/a.c": ('#include "../b.h"\n',
                        'tests/unit/a.c:1: "../" in an include: name the room'),
 }
-BAD_READMES = ["agent/attic", "agent/net", "agent/observe", "agent/request"]
+BAD_READMES = ["agent/attic", "agent/discover/follow", "agent/net", "agent/observe",
+               "agent/request"]
 
 
 def build(root, tree):
