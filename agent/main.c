@@ -25,7 +25,8 @@ static const char usage[] =
     "  spoa-inference -f FILE             run in the foreground; SIGTERM drains and ends,\n"
     "                                     SIGHUP reads FILE again\n"
     "  spoa-inference -f FILE -t          check FILE and end: 0 it is good, 1 it is not\n"
-    "  spoa-inference explain -f FILE [--path P] [--content-type T] < BODY\n"
+    "  spoa-inference explain -f FILE [--host H] [--method M] [--path P]\n"
+    "                 [--header 'NAME: VALUE']... [--content-type T] < BODY\n"
     "                                     tell where this body would go now, and why\n"
     "  spoa-inference health [-f FILE | --url URL] [--ready]\n"
     "                                     ask the agent that runs, by listen.admin of FILE:\n"
@@ -54,7 +55,10 @@ struct arguments_given {
 enum {
 	OPTION_VERSION = 256,
 	OPTION_HELP_CONFIG,
+	OPTION_HOST,
+	OPTION_METHOD,
 	OPTION_PATH,
+	OPTION_HEADER,
 	OPTION_TYPE,
 	OPTION_URL,
 	OPTION_READY
@@ -66,12 +70,35 @@ static const struct option options[] = {
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, OPTION_VERSION},
     {"help-config", no_argument, NULL, OPTION_HELP_CONFIG},
+    {"host", required_argument, NULL, OPTION_HOST},
+    {"method", required_argument, NULL, OPTION_METHOD},
     {"path", required_argument, NULL, OPTION_PATH},
+    {"header", required_argument, NULL, OPTION_HEADER},
     {"content-type", required_argument, NULL, OPTION_TYPE},
     {"url", required_argument, NULL, OPTION_URL},
     {"ready", no_argument, NULL, OPTION_READY},
     {NULL, 0, NULL, 0},
 };
+
+/* There are no more of them than words on the command line. */
+static bool add_header(struct explain_options *o, const char *text)
+{
+	const char **more;
+	const char *colon = strchr(text, ':');
+
+	if (!colon || colon == text) {
+		fprintf(stderr, "spoa-inference: --header takes 'NAME: VALUE', not \"%s\"\n", text);
+		return false;
+	}
+	more = realloc(o->headers, (o->nheaders + 1) * sizeof(*more));
+	if (!more) {
+		fputs("spoa-inference: out of memory\n", stderr);
+		return false;
+	}
+	o->headers = more;
+	o->headers[o->nheaders++] = text;
+	return true;
+}
 
 /* -1: go on; else the exit status. */
 static int parse(int argc, char **argv, struct arguments_given *ret)
@@ -102,8 +129,18 @@ static int parse(int argc, char **argv, struct arguments_given *ret)
 		case OPTION_HELP_CONFIG:
 			config_document(stdout);
 			return EXIT_SUCCESS;
+		case OPTION_HOST:
+			ret->options.host = optarg;
+			break;
+		case OPTION_METHOD:
+			ret->options.method = optarg;
+			break;
 		case OPTION_PATH:
 			ret->options.path = optarg;
+			break;
+		case OPTION_HEADER:
+			if (!add_header(&ret->options, optarg))
+				return EXIT_USAGE;
 			break;
 		case OPTION_TYPE:
 			ret->options.content_type = optarg;

@@ -6,9 +6,12 @@
  * when its name goes to another address. Requests under way at the old address then stay counted
  * where they are.
  *
- * A slot is given back in two steps. The server leaves its group at once and is marked GONE, so
- * that no worker picks it any more; the slot itself goes back in roster_reap(), after a snapshot
- * without it was published and every reader of the one before has left.
+ * A slot is given back in two steps. The server leaves its group at once; the slot itself goes
+ * back in roster_reap(), after a snapshot without it was published and every reader of the one
+ * before has left. Until then workers see it in the old snapshot. It is marked GONE, so that they
+ * pick it no more, when somebody else of that snapshot can take its requests. When nobody can
+ * (its pool left the configuration, or was replaced as a whole) it goes on until the snapshot
+ * changes: else its pool would answer that all its servers are down, which is not so.
  */
 #include "discover/roster.h"
 
@@ -280,11 +283,12 @@ static struct member *member_new(struct roster *r, struct group *g, const struct
 	return m;
 }
 
-static void member_leave(struct roster *r, struct member *m)
+static void member_leave(struct roster *r, struct member *m, bool others)
 {
 	if (r->hooks.removed)
 		r->hooks.removed(&m->place, r->hooks.arg);
-	endpoint_set_flags(r->endpoints, m->place.slot, 0, ENDPOINT_GONE);
+	if (others)
+		endpoint_set_flags(r->endpoints, m->place.slot, 0, ENDPOINT_GONE);
 	r->by_slot[m->place.slot] = NULL;
 	r->count--;
 	m->next_gone = r->gone;
@@ -394,11 +398,24 @@ static bool unchanged(const struct group *g, const struct roster_want *wants, si
 	return true;
 }
 
+/* Who stays and takes requests. */
+static bool some_serve(const struct roster *r, const struct group *g)
+{
+	for (size_t i = 0; i < g->n; i++) {
+		const struct member *m = g->members[i];
+
+		if (m->kept &&
+		    (endpoint_flags(r->endpoints, m->place.slot) & ~(unsigned)ENDPOINT_FULL) == 0)
+			return true;
+	}
+	return false;
+}
+
 bool roster_set(struct roster *r, struct group *g, const struct roster_want *wants, size_t n)
 {
 	struct member **fresh;
 	size_t kept = 0;
-	bool before = g->known, changed = !before;
+	bool before = g->known, changed = !before, others;
 
 	g->known = true;
 	if (unchanged(g, wants, n))
@@ -411,9 +428,10 @@ bool roster_set(struct roster *r, struct group *g, const struct roster_want *wan
 	g->refused = 0;
 	changed |= match_names(r, g, wants, n, fresh);
 	changed |= match_rest(r, g, wants, n, fresh);
+	others = some_serve(r, g);
 	for (size_t i = 0; i < g->n; i++)
 		if (!g->members[i]->kept)
-			member_leave(r, g->members[i]);
+			member_leave(r, g->members[i], others);
 	for (size_t i = 0; i < n; i++) {
 		if (!fresh[i])
 			continue;
@@ -439,7 +457,7 @@ bool roster_sweep(struct roster *r)
 		if (g->used)
 			continue;
 		for (size_t i = 0; i < g->n; i++)
-			member_leave(r, g->members[i]);
+			member_leave(r, g->members[i], false);
 		HASH_DEL(r->groups, g);
 		free(g->members);
 		free(g->backend);

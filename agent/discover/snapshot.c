@@ -10,6 +10,8 @@ struct snapshot *snapshot_free(struct snapshot *s)
 	if (s) {
 		free(s->pools);
 		route_table_free(s->routes);
+		rules_free(s->rules);
+		route_table_free(s->models);
 		arena_free(s->arena);
 		free(s);
 	}

@@ -268,6 +268,11 @@ size_t rules_count(const struct rules *r)
 	return r->n;
 }
 
+const struct rule_def *rules_at(const struct rules *r, size_t i)
+{
+	return &r->rules[i].def;
+}
+
 bool rules_want_headers(const struct rules *r)
 {
 	return r->want_headers;
@@ -432,6 +437,7 @@ bool rules_find(const struct rules *r, const struct rule_request *req, uint32_t 
 	    .pool = choose(&r->rules[best], chance),
 	    .timeout_ms = r->rules[best].def.timeout_ms,
 	    .route = r->rules[best].def.route,
+	    .rank = best,
 	};
 	return true;
 }

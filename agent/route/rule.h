@@ -51,6 +51,8 @@ struct rule_def {
 struct rules *rules_new(const struct rule_def *defs, size_t n);
 struct rules *rules_free(struct rules *r);
 size_t rules_count(const struct rules *r);
+/* The rule of rank @i, 0 the highest; its views live as long as the table. */
+const struct rule_def *rules_at(const struct rules *r, size_t i);
 /* Some rule looks at headers other than the two names of a model: HAProxy must send them. */
 bool rules_want_headers(const struct rules *r);
 
@@ -66,6 +68,7 @@ struct rule_target {
 	int32_t pool; /* -1: the rule has no backend that is there */
 	uint32_t timeout_ms;
 	struct view route;
+	uint32_t rank; /* which rule it was, for rules_at() */
 };
 
 /* The rule of highest precedence that matches; false: none does. @chance: uniform random bits. */

@@ -194,6 +194,21 @@ bool route_find(const struct route_table *t, struct view model, uint32_t chance,
 	return true;
 }
 
+const struct route_def *route_table_get(const struct route_table *t, struct view model)
+{
+	const struct bucket *b = probe(t, model, hash_name(model));
+
+	return b->def == BUCKET_EMPTY ? NULL : &t->entries[b->def].def;
+}
+
+const struct route_def *route_table_next(const struct route_table *t, const struct route_def *def)
+{
+	/* The definition is the entry's first member. */
+	uint32_t next = ((const struct entry *)def)->next;
+
+	return next == NO_NEXT ? NULL : &t->entries[next].def;
+}
+
 size_t route_table_count(const struct route_table *t)
 {
 	return t->nnames;

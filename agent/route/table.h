@@ -41,6 +41,10 @@ struct route_table *route_table_free(struct route_table *t);
 bool route_find(const struct route_table *t, struct view model, uint32_t chance,
 		struct route_target *ret);
 
+/* The first definition of @model, NULL: none; and the one after @def of the same name. */
+const struct route_def *route_table_get(const struct route_table *t, struct view model);
+const struct route_def *route_table_next(const struct route_table *t, const struct route_def *def);
+
 size_t route_table_count(const struct route_table *t);
 /* The i-th name, in the order first given; for /v1/models, /state and the map. */
 const struct route_def *route_table_at(const struct route_table *t, size_t i);

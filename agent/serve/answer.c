@@ -44,6 +44,8 @@ size_t answer_bound(const struct decision *d)
 		n += d->request.model.len;
 	if (d->has_target)
 		n += d->target.target.len + d->target.base.len;
+	if (d->has_rule)
+		n += d->rule.route.len;
 	if (d->pool) {
 		n += strlen(d->pool->backend);
 		for (uint32_t i = 0; i < d->pick.n; i++) {
@@ -124,6 +126,15 @@ static void put_model(struct reply *r, const struct decision *d)
 	}
 }
 
+static void put_rule(struct reply *r, const struct decision *d)
+{
+	if (!d->has_rule)
+		return;
+	put_str(r, VARIABLE_ROUTE, d->rule.route);
+	if (d->rule.timeout_ms)
+		put_int(r, VARIABLE_TIMEOUT, d->rule.timeout_ms);
+}
+
 static size_t write_set(const struct decision *d, variables_t set, int64_t ticket,
 			uint64_t stream_id, uint64_t frame_id, void *buf, size_t cap)
 {
@@ -139,6 +150,7 @@ static size_t write_set(const struct decision *d, variables_t set, int64_t ticke
 	put_model(&r, d);
 	if (d->pool)
 		put_str(&r, VARIABLE_BACKEND, view_str(d->pool->backend));
+	put_rule(&r, d);
 	if (d->verdict == VERDICT_ROUTED)
 		put_servers(&r, d);
 	if (ticket > 0)

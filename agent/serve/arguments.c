@@ -70,10 +70,20 @@ static void take(struct arguments *a, const struct spop_arg *arg)
 			in->head = bytes_of(&arg->value);
 		else if (is(arg->name, "tail"))
 			in->tail = bytes_of(&arg->value);
+		else if (is(arg->name, "path"))
+			a->where.path = bytes_of(&arg->value);
+		else if (is(arg->name, "host"))
+			a->where.host = bytes_of(&arg->value);
+		else if (is(arg->name, "hdrs"))
+			a->where.headers = bytes_of(&arg->value);
 		break;
 	case 5:
 		if (is(arg->name, "model"))
 			in->model = bytes_of(&arg->value);
+		break;
+	case 6:
+		if (is(arg->name, "method"))
+			a->where.method = bytes_of(&arg->value);
 		break;
 	case 8:
 		if (is(arg->name, "body_len"))

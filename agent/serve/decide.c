@@ -46,19 +46,15 @@ static void conclude(struct decision *d, enum verdict v)
 	d->status = rows[v].status;
 }
 
-/* What request/ alone can answer; false when a model or a default pool has to be looked up. */
-static bool read_only(const struct decide_env *env, struct decision *d)
+/* What request/ alone can answer; false when a pool has to be looked up. */
+static bool read_only(struct decision *d)
 {
 	switch (d->request.status) {
 	case REQUEST_OK:
 		d->has_model = true;
 		return false;
 	case REQUEST_NO_MODEL:
-		if (env->conf->no_model_default)
-			return false;
-		conclude(d,
-			 env->conf->no_model_reject ? VERDICT_MODEL_NOT_FOUND : VERDICT_NO_MODEL);
-		return true;
+		return false;
 	case REQUEST_NEED_BODY:
 		conclude(d, VERDICT_NEED_BODY);
 		return true;
@@ -76,6 +72,61 @@ static bool read_only(const struct decide_env *env, struct decision *d)
 	return true;
 }
 
+/*
+ * What is known of the model, and its base: the first definition has what was written down. Base
+ * models are their own base, and so is a model that nobody knows: a rule that names it says so.
+ */
+static const struct route_def *know_model(const struct snapshot *s, struct decision *d)
+{
+	const struct route_def *def = route_table_get(s->models, d->request.model);
+
+	if (!def)
+		def = route_table_get(s->routes, d->request.model);
+	if (!def)
+		return NULL;
+	d->has_target = true;
+	d->target = (struct route_target){
+	    .pool = SNAPSHOT_NO_POOL, .stat = def->stat, .model = def->model, .base = def->base};
+	return def;
+}
+
+/* The part of the pool that has the model, where only a part has. */
+static const struct pool *narrow(const struct snapshot *s, const struct decision *d, uint32_t pool)
+{
+	const struct route_def *def = route_table_get(s->models, d->request.model);
+
+	for (; def; def = route_table_next(s->models, def))
+		/* A variant has its pool's name, the very same. */
+		if (def->pool != SNAPSHOT_NO_POOL &&
+		    s->pools[def->pool].name == s->pools[pool].name)
+			return &s->pools[def->pool];
+	return &s->pools[pool];
+}
+
+/* True when a rule matches; d->pool stays NULL where it leads nowhere. */
+static bool find_rule(const struct decide_env *env, const struct rule_request *where,
+		      struct decision *d)
+{
+	const struct snapshot *s = env->snapshot;
+	struct rule_request req = *where;
+
+	req.model = req.base = VIEW_NULL;
+	if (d->has_model) {
+		req.model = req.base = d->request.model;
+		if (know_model(s, d) && d->target.base.len)
+			req.base = d->target.base;
+	}
+	d->has_rule = rules_find(s->rules, &req, (uint32_t)(env->chance >> 32), &d->rule);
+	if (!d->has_rule) {
+		d->has_target = false;
+		return false;
+	}
+	if (d->rule.pool >= 0)
+		d->pool =
+		    d->has_model ? narrow(s, d, (uint32_t)d->rule.pool) : &s->pools[d->rule.pool];
+	return true;
+}
+
 static const struct pool *find_pool(const struct decide_env *env, struct decision *d)
 {
 	const struct snapshot *s = env->snapshot;
@@ -85,31 +136,44 @@ static const struct pool *find_pool(const struct decide_env *env, struct decisio
 		d->has_target = true;
 		return &s->pools[d->target.pool];
 	}
-	if (s->default_pool >= 0 && (!d->has_model || env->conf->unknown_default))
+	if (s->default_pool >= 0 &&
+	    (d->has_model ? env->conf->unknown_default : env->conf->no_model_default))
 		return &s->pools[s->default_pool];
 	return NULL;
 }
 
-void decide(const struct decide_env *env, const struct request_input *in, struct decision *ret)
+/* No pool: what is said then. */
+static void conclude_nowhere(const struct decide_env *env, struct decision *d)
+{
+	const struct snapshot *s = env->snapshot;
+
+	if (d->has_rule) {
+		conclude(d, VERDICT_NO_ENDPOINT);
+	} else if (!s->ready && (d->has_model || s->awaited)) {
+		/* A 404 would be a guess; HAProxy has its map. */
+		d->unready = true;
+		conclude(d, VERDICT_NO_MODEL);
+	} else {
+		conclude(d, d->has_model || env->conf->no_model_reject ? VERDICT_MODEL_NOT_FOUND
+								       : VERDICT_NO_MODEL);
+	}
+}
+
+void decide(const struct decide_env *env, const struct request_input *in,
+	    const struct rule_request *where, struct decision *ret)
 {
 	struct pick_env pick_env;
 
-	ret->has_model = ret->has_target = ret->unready = false;
+	ret->has_model = ret->has_target = ret->has_rule = ret->unready = false;
 	ret->pool = NULL;
 	ret->pick.n = 0;
 	request_read(&ret->request, in, &env->conf->limits);
-	if (read_only(env, ret))
+	if (read_only(ret))
 		return;
-	ret->pool = find_pool(env, ret);
-	if (!ret->pool && ret->has_model && !env->snapshot->ready) {
-		/* A 404 would be a guess; HAProxy has its map. */
-		ret->unready = true;
-		conclude(ret, VERDICT_NO_MODEL);
-		return;
-	}
+	if (!env->snapshot->rules || !find_rule(env, where, ret))
+		ret->pool = find_pool(env, ret);
 	if (!ret->pool) {
-		conclude(ret, ret->has_model || env->conf->no_model_reject ? VERDICT_MODEL_NOT_FOUND
-									   : VERDICT_NO_MODEL);
+		conclude_nowhere(env, ret);
 		return;
 	}
 	pick_env = (struct pick_env){

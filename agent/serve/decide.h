@@ -1,6 +1,9 @@
 /*
  * What HAProxy sent → what it shall do: read the body, find the pool, pick the endpoint.
  *
+ * The pool is that of the rule that matches where there are rules; else that of the model; else
+ * the default pool where the configuration says so.
+ *
  * Pure but for the round-robin cursor: no I/O, no lock, no ticket; the workers, `explain` and the
  * tests call the same function.
  */
@@ -47,13 +50,17 @@ struct decision {
 	int status;              /* HTTP; 0: HAProxy goes on */
 	bool has_model;          /* request.model is a name that may be repeated to others */
 	bool has_target;         /* target was found (by name) */
+	bool has_rule;           /* rule matched */
 	bool unready;            /* nobody knows yet who serves it: the agent has just started */
 	const struct pool *pool; /* NULL: none */
 	struct route_target target;
+	struct rule_target rule;
 	struct pick_result pick;
 	struct request request; /* must not move while the decision is used */
 };
 
-void decide(const struct decide_env *env, const struct request_input *in, struct decision *ret);
+/* @where: host, path, method and headers, for rules; what it says of models is not read. */
+void decide(const struct decide_env *env, const struct request_input *in,
+	    const struct rule_request *where, struct decision *ret);
 
 #endif

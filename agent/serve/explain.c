@@ -173,6 +173,118 @@ static void put_candidates(struct explain *x, const struct decision *d)
 	}
 }
 
+/* --- where the request wants to go --- */
+
+static char *put_varint(char *at, size_t n)
+{
+	if (n < 240) {
+		*at++ = (char)n;
+		return at;
+	}
+	*at++ = (char)(n | 240);
+	for (n = (n - 240) >> 4; n >= 128; n = (n - 128) >> 7)
+		*at++ = (char)(n | 128);
+	*at++ = (char)n;
+	return at;
+}
+
+static char *put_string(char *at, struct view v)
+{
+	at = put_varint(at, v.len);
+	if (v.len)
+		memcpy(at, v.ptr, v.len);
+	return at + v.len;
+}
+
+/* As HAProxy's req.hdrs_bin. NULL when memory is short; the caller frees. */
+static char *pack_headers(const struct explain_options *o, size_t *ret_len)
+{
+	size_t room = 4;
+	char *packed, *at;
+
+	for (size_t i = 0; i < o->nheaders; i++)
+		room += strlen(o->headers[i]) + 20;
+	packed = at = malloc(room);
+	for (size_t i = 0; packed && i < o->nheaders; i++) {
+		const char *colon = strchr(o->headers[i], ':');
+		struct view name = {o->headers[i], (size_t)(colon - o->headers[i])};
+
+		at = put_string(at, name);
+		at = put_string(at, view_str(colon + 1 + strspn(colon + 1, " \t")));
+	}
+	if (packed) {
+		at = put_string(put_string(at, VIEW_LIT("")), VIEW_LIT(""));
+		*ret_len = (size_t)(at - packed);
+	}
+	return packed;
+}
+
+static void put_where(FILE *out, const struct explain_options *o)
+{
+	if (o->host)
+		fprintf(out, "host      %s\n", o->host);
+	if (o->method)
+		fprintf(out, "method    %s\n", o->method);
+	if (o->path)
+		fprintf(out, "path      %s\n", o->path);
+	for (size_t i = 0; i < o->nheaders; i++)
+		fprintf(out, "header    %s\n", o->headers[i]);
+}
+
+static void put_rule(FILE *out, const struct snapshot *s, const struct decision *d)
+{
+	const struct rule_def *def;
+
+	if (!s->rules)
+		return;
+	if (!d->has_rule) {
+		if (d->request.status == REQUEST_OK || d->request.status == REQUEST_NO_MODEL)
+			fprintf(out, "route     none of %zu rules matches\n",
+				rules_count(s->rules));
+		return;
+	}
+	def = rules_at(s->rules, d->rule.rank);
+	fputs("route     ", out);
+	put_safe(out, def->route);
+	fputs(def->path_type == RULE_PATH_EXACT ? "   path exactly " : "   path from ", out);
+	put_safe(out, def->path.len ? def->path : VIEW_LIT("/"));
+	if (def->host.len) {
+		fputs(", host ", out);
+		put_safe(out, def->host);
+	}
+	if (def->method.len) {
+		fputs(", method ", out);
+		put_safe(out, def->method);
+	}
+	for (size_t i = 0; i < def->nheaders; i++) {
+		fputs(", ", out);
+		put_safe(out, def->headers[i].name);
+		fputs(": ", out);
+		put_safe(out, def->headers[i].value);
+	}
+	if (def->timeout_ms)
+		fprintf(out, "   timeout %u ms", def->timeout_ms);
+	fputc('\n', out);
+	if (!d->pool)
+		fputs("pool      none: the route's reference leads nowhere\n", out);
+}
+
+/*
+ * What is not known because HAProxy did not answer must not look like an answer: this process has
+ * asked it once, the agent that serves may know more. True: the decision hangs on it.
+ */
+static bool put_unreached(struct explain *x, const struct decision *d)
+{
+	struct discover_status s;
+
+	discover_status(watch_discover(x->watch), &s);
+	if (!s.haproxy.configured || s.haproxy.answered)
+		return false;
+	fprintf(x->out, "haproxy   could not be reached: %s: %s\n", x->conf->haproxy.socket,
+		s.haproxy.error[0] ? s.haproxy.error : "no answer");
+	return d->pool ? !d->pool->known : d->verdict == VERDICT_MODEL_NOT_FOUND || d->unready;
+}
+
 static int decide_and_print(struct explain *x, const struct explain_options *options,
 			    const char *body, size_t len)
 {
@@ -192,15 +304,26 @@ static int decide_and_print(struct explain *x, const struct explain_options *opt
 	    .body_size = (int64_t)len,
 	    .content_length = (int64_t)len,
 	};
+	struct rule_request where = {
+	    .host = view_str(options->host),
+	    .path = view_str(options->path),
+	    .method = view_str(options->method ? options->method : "POST"),
+	};
+	char *headers = pack_headers(options, &where.headers.len);
 	int status = 1;
 
-	if (cursors && d && getrandom(&env.chance, sizeof(env.chance), 0) > 0) {
-		decide(&env, &in, d);
-		if (options->path)
-			fprintf(x->out, "path      %s\n", options->path);
+	where.headers.ptr = headers;
+	if (cursors && d && headers && getrandom(&env.chance, sizeof(env.chance), 0) > 0) {
+		decide(&env, &in, &where, d);
+		put_where(x->out, options);
 		put_request(x->out, d, len);
+		put_rule(x->out, env.snapshot, d);
 		put_target(x->out, d);
 		put_candidates(x, d);
+		if (put_unreached(x, d)) {
+			fputs("verdict   not known\n", x->out);
+			goto out;
+		}
 		fprintf(x->out, "verdict   %s (%s)", verdict_name(d->verdict),
 			verdict_meaning(d->verdict));
 		if (d->status)
@@ -208,6 +331,8 @@ static int decide_and_print(struct explain *x, const struct explain_options *opt
 		fputc('\n', x->out);
 		status = d->verdict == VERDICT_ROUTED ? 0 : 1;
 	}
+out:
+	free(headers);
 	free((void *)cursors);
 	free(d);
 	return status;

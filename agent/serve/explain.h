@@ -8,13 +8,17 @@
 #include <stdio.h>
 #include "config/config.h"
 
+/* Strings that are NULL were not given. */
 struct explain_options {
-	const char *path; /* NULL: none */
-	const char
-	    *content_type; /* NULL: application/json, unless the body begins like multipart */
+	const char *host, *path;
+	const char *method;       /* default: POST */
+	const char *content_type; /* default: application/json, unless the body begins like
+				     multipart */
+	size_t nheaders;
+	const char **headers; /* NAME: VALUE each */
 };
 
-/* The exit status: 0 routed, 1 not routed or nothing could be found out. */
+/* The exit status: 0 routed; 1 not routed, or what decides it could not be found out. */
 int explain_consume(struct config *conf, const struct explain_options *options, FILE *in,
 		    FILE *out);
 

@@ -76,7 +76,7 @@ void notify_decide(struct notify *n, struct worker *w, struct spop_input *in,
 	};
 
 	arguments_read(&args, &in->notify, n->buffer_size);
-	decide(&env, &args.input, &w->decision);
+	decide(&env, &args.input, &args.where, &w->decision);
 	n->key = request_key(n, in, &args);
 	n->decided_ns = clock_mono_ns();
 	count(w, &w->decision, &args.input, n->decided_ns - start);

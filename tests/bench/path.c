@@ -200,7 +200,7 @@ __attribute__((noinline)) void path_request(struct house *h)
 	if (spop_session_receive(&h->session, h->frame, h->frame_len, &in, &fault) <= 0)
 		abort();
 	arguments_read(&args, &in.notify, MAX_FRAME + SPOP_FRAME_PREFIX);
-	decide(&env, &args.input, d);
+	decide(&env, &args.input, &args.where, d);
 	if (d->verdict != VERDICT_ROUTED || d->pick.n == 0)
 		abort();
 	endpoint_picked(h->live, d->pool->slots[d->pick.index[0]]);
