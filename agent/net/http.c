@@ -1,19 +1,20 @@
 /*
- * Outgoing HTTP(S) by libcurl's multi-socket interface on the libevent loop.
+ * Outgoing HTTP(S): the transfers of a client and their owners.
  *
- * libcurl tells which descriptors it wants watched and when it wants to be called (on_socket,
- * on_timeout); the loop calls curl_multi_socket_action(); what ended is collected afterwards by
- * collect(), which is the only place that calls users back. So no user code ever runs inside a
+ * libcurl runs on the loop by http_loop.c; what has come and what has ended is collected afterwards
+ * by collect(), which is the only place that calls users back. So no user code ever runs inside a
  * libcurl callback, and users may start, cancel and free from theirs. A client that is freed
- * inside one is taken apart when collect() returns.
+ * inside one is taken apart when collect() returns; a stream that is cancelled inside its own hook
+ * when that returns.
  *
  * A transfer is in exactly one list: the line (waiting for one of max_connections places), under
- * way (in the multi handle), broken (it could not be started, to be told from the loop) or spare.
- * Spare transfers keep their easy handle and buffer, a bounded number of them, so that asking
- * a hundred servers each second allocates next to nothing.
+ * way (in the multi handle), broken (it could not be started, or said nothing for too long; to be
+ * told from the loop) or spare. Streams with something to hand over are in the list of fresh ones
+ * besides. Spare transfers keep their easy handle and buffer, a bounded number of them, so that
+ * asking a hundred servers each second allocates next to nothing.
  *
- * Bounds: the body by max_body (told early by Content-Length, and counted while it comes, so
- * endless and lying bodies end there), all headers together by HEADERS_MAX, time by one deadline.
+ * A stream's bytes wait in its buffer until collect(). When that is full libcurl stops reading, and
+ * so, by TCP, does the server stop writing.
  */
 #include "net/http.h"
 
@@ -22,15 +23,14 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
-#include <strings.h>
 #include <sys/queue.h>
 
+#include "base/clock.h"
+#include "net/http_loop.h"
 #include "net/http_options.h"
+#include "net/http_receive.h"
 
-#define HEADERS_MAX    (64 * 1024)
-#define SPARE_MAX      8            /* transfers kept for reuse */
-#define SPARE_BODY_MAX (256 * 1024) /* and what buffer each may keep */
-#define AGAIN_MS       50
+#define SPARE_MAX 8 /* transfers kept for reuse */
 
 struct http_transfer {
 	TAILQ_ENTRY(http_transfer) link;
@@ -40,18 +40,22 @@ struct http_transfer {
 		TRANSFER_LINE,
 		TRANSFER_UNDER_WAY,
 		TRANSFER_BROKEN,
-		TRANSFER_TELLING
+		TRANSFER_TELLING,
+		TRANSFER_CANCELLED /* inside its own hook */
 	} state;
 	CURL *easy;
 	struct http_options options;
+	struct http_receive in;
 	http_done done;
 	void *arg;
-	uint64_t max_body;
-	enum http_error error; /* why our callbacks ended it; HTTP_OK: they did not */
-	const char *why;
-	size_t header_bytes;
-	char *body;
-	size_t len, size;
+
+	/* Of a stream. */
+	struct http_stream_hooks stream; /* done: NULL if it is none */
+	TAILQ_ENTRY(http_transfer) fresh_link;
+	bool fresh, head_told, calling, paused;
+	struct event *idle;
+	uint64_t idle_ns, heard_ns; /* 0: any silence is fine; when it said something last */
+
 	char detail[CURL_ERROR_SIZE];
 };
 
@@ -59,13 +63,11 @@ TAILQ_HEAD(transfer_list, http_transfer);
 
 struct http_client {
 	struct event_base *base;
-	CURLM *multi;
-	struct event *timer; /* libcurl's */
-	struct event *kick;  /* something to start or to tell */
+	struct http_loop *loop;
+	CURLM *multi; /* the loop's */
 	unsigned max_connections, nunder_way, nspare;
-	struct transfer_list line, under_way, broken, spare;
+	struct transfer_list line, under_way, broken, spare, fresh;
 	bool collecting, dying;
-	bool timer_lost; /* libcurl wants to be called, and there is no timer for it */
 };
 
 const char *http_error_name(enum http_error e)
@@ -93,11 +95,13 @@ const char *http_error_name(enum http_error e)
 
 /* A transfer's own callbacks, called by libcurl */
 
-static size_t give_up(struct http_transfer *t, enum http_error error, const char *why)
+/* A stream has something for its owner. */
+static void freshen(struct http_transfer *t)
 {
-	t->error = error;
-	t->why = why;
-	return 0;
+	if (!t->fresh && t->stream.done) {
+		t->fresh = true;
+		TAILQ_INSERT_TAIL(&t->client->fresh, t, fresh_link);
+	}
 }
 
 static size_t on_body(char *data, size_t one, size_t n, void *arg)
@@ -105,60 +109,31 @@ static size_t on_body(char *data, size_t one, size_t n, void *arg)
 	struct http_transfer *t = arg;
 
 	n *= one;
-	if (n == 0)
-		return 0;
-	if (n > t->max_body - t->len)
-		return give_up(t, HTTP_TOO_LARGE, "the body is larger than the limit");
-	if (n > t->size - t->len) {
-		size_t size = t->size ? t->size : 4096;
-		char *body;
-
-		while (size - t->len < n)
-			size *= 2;
-		body = realloc(t->body, size);
-		if (!body)
-			return give_up(t, HTTP_MEMORY, "out of memory");
-		t->body = body;
-		t->size = size;
+	t->heard_ns = t->idle_ns ? clock_mono_ns() : 0;
+	switch (http_receive_body(&t->in, (struct view){data, n})) {
+	case HTTP_RECEIVE_GO_ON:
+		freshen(t);
+		return n;
+	case HTTP_RECEIVE_PAUSE:
+		t->paused = true;
+		return CURL_WRITEFUNC_PAUSE;
+	case HTTP_RECEIVE_END:
+		break;
 	}
-	memcpy(t->body + t->len, data, n);
-	t->len += n;
-	return n;
-}
-
-static struct view header_value(struct view line, const char *name)
-{
-	size_t len = strlen(name);
-
-	if (line.len <= len || line.ptr[len] != ':' || strncasecmp(line.ptr, name, len) != 0)
-		return VIEW_NULL;
-	line.ptr += len + 1;
-	line.len -= len + 1;
-	while (line.len && (line.ptr[0] == ' ' || line.ptr[0] == '\t')) {
-		line.ptr++;
-		line.len--;
-	}
-	while (line.len && strchr(" \t\r\n", line.ptr[line.len - 1]))
-		line.len--;
-	return line;
+	return 0;
 }
 
 static size_t on_header(char *data, size_t one, size_t n, void *arg)
 {
 	struct http_transfer *t = arg;
-	struct view line = {data, n * one}, value;
 
-	if (line.len > HEADERS_MAX - t->header_bytes)
-		return give_up(t, HTTP_TOO_LARGE, "the headers are larger than 64 kB");
-	t->header_bytes += line.len;
-	value = header_value(line, "content-encoding");
-	if (value.len && !view_caseeq(value, VIEW_LIT("identity")))
-		return give_up(t, HTTP_PROTOCOL, "compressed though not asked for");
-	value = header_value(line, "transfer-encoding");
-	if (value.len && !view_caseeq(value, VIEW_LIT("chunked")) &&
-	    !view_caseeq(value, VIEW_LIT("identity")))
-		return give_up(t, HTTP_PROTOCOL, "compressed though not asked for");
-	return line.len;
+	n *= one;
+	t->heard_ns = t->idle_ns ? clock_mono_ns() : 0;
+	if (!http_receive_header(&t->in, (struct view){data, n}))
+		return 0;
+	if (t->in.status && !t->head_told)
+		freshen(t);
+	return n;
 }
 
 /* The ends of transfers */
@@ -168,7 +143,9 @@ static void transfer_destroy(struct http_transfer *t)
 	if (t->easy)
 		curl_easy_cleanup(t->easy);
 	http_options_deinit(&t->options);
-	free(t->body);
+	http_receive_deinit(&t->in);
+	if (t->idle)
+		event_free(t->idle);
 	free(t);
 }
 
@@ -184,19 +161,13 @@ static void transfer_recycle(struct http_transfer *t)
 	/* The handle forgets its options (a token among them), not its buffers. */
 	curl_easy_reset(t->easy);
 	http_options_deinit(&t->options);
-	if (t->size > SPARE_BODY_MAX) {
-		free(t->body);
-		t->body = NULL;
-		t->size = 0;
-	}
+	http_receive_reset(&t->in, 0, false);
+	if (t->idle)
+		event_free(t->idle);
+	t->idle = NULL;
 	t->state = TRANSFER_SPARE;
 	TAILQ_INSERT_HEAD(&c->spare, t, link);
 	c->nspare++;
-}
-
-static void kick(struct http_client *c)
-{
-	event_active(c->kick, EV_TIMEOUT, 0);
 }
 
 /* Takes it out of whatever holds it. */
@@ -204,6 +175,12 @@ static void transfer_unlink(struct http_transfer *t)
 {
 	struct http_client *c = t->client;
 
+	if (t->fresh) {
+		TAILQ_REMOVE(&c->fresh, t, fresh_link);
+		t->fresh = false;
+	}
+	if (t->idle)
+		event_del(t->idle);
 	switch (t->state) {
 	case TRANSFER_LINE:
 		TAILQ_REMOVE(&c->line, t, link);
@@ -213,13 +190,14 @@ static void transfer_unlink(struct http_transfer *t)
 		c->nunder_way--;
 		curl_multi_remove_handle(c->multi, t->easy);
 		if (!TAILQ_EMPTY(&c->line))
-			kick(c);
+			http_loop_kick(c->loop);
 		break;
 	case TRANSFER_BROKEN:
 		TAILQ_REMOVE(&c->broken, t, link);
 		break;
 	case TRANSFER_SPARE:
 	case TRANSFER_TELLING:
+	case TRANSFER_CANCELLED:
 		break;
 	}
 }
@@ -259,7 +237,7 @@ static enum http_error error_of(CURLcode code)
 
 static void tell(struct http_transfer *t, CURLcode code)
 {
-	struct http_answer answer = {.error = t->error, .detail = "", .body = {"", 0}};
+	struct http_answer answer = {.error = t->in.error, .detail = "", .body = {"", 0}};
 	char *type = NULL;
 	long status = 0;
 
@@ -269,10 +247,11 @@ static void tell(struct http_transfer *t, CURLcode code)
 	curl_easy_getinfo(t->easy, CURLINFO_CONTENT_TYPE, &type);
 	answer.status = (int)status;
 	answer.content_type = view_str(type);
-	if (t->len)
-		answer.body = (struct view){t->body, t->len};
-	if (t->why)
-		answer.detail = t->why;
+	answer.retry_after = t->in.retry_after;
+	if (t->in.len && !t->in.stream)
+		answer.body = (struct view){t->in.body, t->in.len};
+	if (t->in.why)
+		answer.detail = t->in.why;
 	else if (code != CURLE_OK)
 		answer.detail = t->detail[0] ? t->detail : curl_easy_strerror(code);
 	transfer_unlink(t);
@@ -281,37 +260,104 @@ static void tell(struct http_transfer *t, CURLcode code)
 	transfer_recycle(t);
 }
 
+/* Its end comes from outside of libcurl; told from the loop. */
+static void transfer_break(struct http_transfer *t, enum http_error error, const char *why)
+{
+	struct http_client *c = t->client;
+
+	transfer_unlink(t);
+	t->in.error = error;
+	t->in.why = why;
+	t->state = TRANSFER_BROKEN;
+	TAILQ_INSERT_TAIL(&c->broken, t, link);
+	http_loop_kick(c->loop);
+}
+
+/* Streams */
+
+/* Hands over what has come. False: the transfer is gone. */
+static bool hand_over(struct http_transfer *t)
+{
+	struct http_receive *in = &t->in;
+
+	if (t->fresh) {
+		TAILQ_REMOVE(&t->client->fresh, t, fresh_link);
+		t->fresh = false;
+	}
+	t->calling = true;
+	if (in->status && !t->head_told) {
+		t->head_told = true;
+		if (t->stream.head)
+			t->stream.head(in->status, t->arg);
+	}
+	if (in->len && t->state != TRANSFER_CANCELLED && !t->client->dying)
+		t->stream.chunk(in->status, (struct view){in->body, in->len}, t->arg);
+	t->calling = false;
+	if (t->state == TRANSFER_CANCELLED) {
+		transfer_recycle(t);
+		return false;
+	}
+	http_receive_taken(in);
+	if (t->paused && t->state == TRANSFER_UNDER_WAY) {
+		t->paused = false;
+		curl_easy_pause(t->easy, CURLPAUSE_CONT); /* may call on_body() */
+	}
+	return true;
+}
+
+/* Has it been silent for too long? */
+static void on_idle(evutil_socket_t fd, short what, void *arg)
+{
+	struct http_transfer *t = arg;
+	uint64_t silent = clock_mono_ns() - t->heard_ns, left;
+	struct timeval tv;
+
+	(void)fd;
+	(void)what;
+	if (silent >= t->idle_ns) {
+		transfer_break(t, HTTP_TIMEOUT, "the server has fallen silent");
+		return;
+	}
+	left = (t->idle_ns - silent) / 1000 + 1;
+	tv = (struct timeval){(time_t)(left / 1000000), (suseconds_t)(left % 1000000)};
+	if (event_add(t->idle, &tv) < 0)
+		transfer_break(t, HTTP_MEMORY, "out of memory");
+}
+
 static void start_waiting(struct http_client *c)
 {
 	struct http_transfer *t;
 
 	while (c->nunder_way < c->max_connections && (t = TAILQ_FIRST(&c->line))) {
-		TAILQ_REMOVE(&c->line, t, link);
 		if (curl_multi_add_handle(c->multi, t->easy) != CURLM_OK) {
-			t->error = HTTP_MEMORY;
-			t->why = "the transfer could not be started";
-			t->state = TRANSFER_BROKEN;
-			TAILQ_INSERT_TAIL(&c->broken, t, link);
-			kick(c);
+			transfer_break(t, HTTP_MEMORY, "the transfer could not be started");
 			continue;
 		}
+		TAILQ_REMOVE(&c->line, t, link);
 		t->state = TRANSFER_UNDER_WAY;
 		TAILQ_INSERT_TAIL(&c->under_way, t, link);
 		c->nunder_way++;
+		if (t->idle) {
+			t->heard_ns = clock_mono_ns();
+			on_idle(-1, 0, t);
+		}
 	}
 }
 
 static void client_destroy(struct http_client *c);
 
-/* Tells what has ended, starts what waits. The client may be gone afterwards. */
-static void collect(struct http_client *c)
+/* Tells what has come and what has ended, starts what waits. The client may be gone afterwards. */
+static void collect(void *arg)
 {
+	struct http_client *c = arg;
 	struct http_transfer *t;
 	CURLMsg *message;
 	int left;
 
 	assert(!c->collecting);
 	c->collecting = true;
+	while (!c->dying && (t = TAILQ_FIRST(&c->fresh)))
+		hand_over(t);
 	while (!c->dying && (message = curl_multi_info_read(c->multi, &left))) {
 		CURLcode code = message->data.result;
 		char *private = NULL;
@@ -319,109 +365,18 @@ static void collect(struct http_client *c)
 		if (message->msg != CURLMSG_DONE)
 			continue;
 		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &private);
-		tell((struct http_transfer *)private, code);
+		t = (struct http_transfer *)private;
+		if (!t->fresh || (hand_over(t) && !c->dying))
+			tell(t, code);
 	}
 	while (!c->dying && (t = TAILQ_FIRST(&c->broken)))
-		tell(t, CURLE_OUT_OF_MEMORY);
+		if (t->in.len == 0 || !t->stream.done || (hand_over(t) && !c->dying))
+			tell(t, CURLE_OUT_OF_MEMORY);
 	c->collecting = false;
 	if (c->dying)
 		client_destroy(c);
 	else
 		start_waiting(c);
-}
-
-/* libcurl and the loop */
-
-/* Without memory for a timer the loop's next turn has to do. */
-static void set_timer(struct http_client *c, const struct timeval *tv)
-{
-	if (event_add(c->timer, tv) < 0) {
-		c->timer_lost = true;
-		kick(c);
-	}
-}
-
-/* When libcurl had no memory for its own bookkeeping it has not looked at its timers either, and
- * will not ask to be called: it is called again soon, so that deadlines hold. */
-static void drive(struct http_client *c, curl_socket_t fd, int mask)
-{
-	static const struct timeval soon = {0, AGAIN_MS * 1000};
-	int running;
-
-	if (curl_multi_socket_action(c->multi, fd, mask, &running) != CURLM_OK)
-		set_timer(c, &soon);
-	collect(c);
-}
-
-static void on_event(evutil_socket_t fd, short what, void *arg)
-{
-	int mask = 0;
-
-	if (what & EV_READ)
-		mask |= CURL_CSELECT_IN;
-	if (what & EV_WRITE)
-		mask |= CURL_CSELECT_OUT;
-	drive(arg, fd, mask);
-}
-
-static void on_timer(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	drive(arg, CURL_SOCKET_TIMEOUT, 0);
-}
-
-static void on_kick(evutil_socket_t fd, short what, void *arg)
-{
-	struct http_client *c = arg;
-	bool lost = c->timer_lost;
-
-	(void)fd;
-	(void)what;
-	c->timer_lost = false;
-	if (lost)
-		drive(c, CURL_SOCKET_TIMEOUT, 0);
-	else
-		collect(c);
-}
-
-/* A socket that cannot be watched for want of memory is left to the transfer's deadline. */
-static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
-{
-	struct http_client *c = arg;
-	struct event *event = socket_arg;
-	short mask = EV_PERSIST;
-
-	(void)easy;
-	if (event)
-		event_free(event);
-	event = NULL;
-	if (what != CURL_POLL_REMOVE) {
-		if (what & CURL_POLL_IN)
-			mask |= EV_READ;
-		if (what & CURL_POLL_OUT)
-			mask |= EV_WRITE;
-		event = event_new(c->base, fd, mask, on_event, c);
-		if (event && event_add(event, NULL) < 0) {
-			event_free(event);
-			event = NULL;
-		}
-	}
-	curl_multi_assign(c->multi, fd, event);
-	return 0;
-}
-
-static int on_timeout(CURLM *multi, long timeout_ms, void *arg)
-{
-	struct http_client *c = arg;
-	struct timeval tv = {timeout_ms / 1000, timeout_ms % 1000 * 1000};
-
-	(void)multi;
-	if (timeout_ms < 0)
-		event_del(c->timer);
-	else
-		set_timer(c, &tv);
-	return 0;
 }
 
 /* Clients */
@@ -436,24 +391,15 @@ struct http_client *http_client_new(struct event_base *base, unsigned max_connec
 	TAILQ_INIT(&c->under_way);
 	TAILQ_INIT(&c->broken);
 	TAILQ_INIT(&c->spare);
+	TAILQ_INIT(&c->fresh);
 	c->base = base;
 	c->max_connections = max_connections ? max_connections : 1;
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+	c->loop = http_loop_new(base, collect, c);
+	if (!c->loop) {
 		free(c);
 		return NULL;
 	}
-	c->multi = curl_multi_init();
-	c->timer = event_new(base, -1, 0, on_timer, c);
-	c->kick = event_new(base, -1, 0, on_kick, c);
-	if (!c->multi || !c->timer || !c->kick) {
-		client_destroy(c);
-		return NULL;
-	}
-	curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-	curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
-	curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timeout);
-	curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
-	curl_multi_setopt(c->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
+	c->multi = http_loop_multi(c->loop);
 	http_client_keep(c, c->max_connections);
 	return c;
 }
@@ -484,13 +430,7 @@ static void client_destroy(struct http_client *c)
 	destroy_list(&c->under_way);
 	destroy_list(&c->broken);
 	destroy_list(&c->spare);
-	if (c->multi)
-		curl_multi_cleanup(c->multi); /* closes kept connections: on_socket() still runs */
-	if (c->timer)
-		event_free(c->timer);
-	if (c->kick)
-		event_free(c->kick);
-	curl_global_cleanup();
+	http_loop_free(c->loop);
 	free(c);
 }
 
@@ -536,16 +476,17 @@ static struct http_transfer *transfer_take(struct http_client *c)
 			return NULL;
 		}
 	}
-	t->error = HTTP_OK;
-	t->why = NULL;
-	t->header_bytes = 0;
-	t->len = 0;
+	t->stream = (struct http_stream_hooks){0};
+	t->head_told = t->calling = t->paused = false;
+	t->idle_ns = 0;
 	t->detail[0] = '\0';
 	return t;
 }
 
-int http_get(struct http_client *c, const struct http_request *req, http_done done, void *arg,
-	     struct http_transfer **ret)
+/* @hooks: NULL, or a stream's. */
+static int transfer_start(struct http_client *c, const struct http_request *req, http_done done,
+			  const struct http_stream_hooks *hooks, void *arg,
+			  struct http_transfer **ret)
 {
 	struct http_options options;
 	struct http_transfer *t;
@@ -564,8 +505,17 @@ int http_get(struct http_client *c, const struct http_request *req, http_done do
 	t->options = options;
 	t->done = done;
 	t->arg = arg;
-	t->max_body = req->max_body;
-	r = http_options_apply(&t->options, req, t->easy);
+	http_receive_reset(&t->in, req->max_body, hooks != NULL);
+	if (hooks) {
+		t->stream = *hooks;
+		t->idle_ns = req->idle_ms * CLOCK_NS_PER_MS;
+		if (t->idle_ns)
+			t->idle = event_new(c->base, -1, 0, on_idle, t);
+		if (t->idle_ns && !t->idle)
+			r = -ENOMEM;
+	}
+	if (r == 0)
+		r = http_options_apply(&t->options, req, hooks != NULL, t->easy);
 	if (r == 0)
 		r = set_callbacks(t);
 	if (r < 0) {
@@ -580,10 +530,31 @@ int http_get(struct http_client *c, const struct http_request *req, http_done do
 	return 0;
 }
 
+int http_send(struct http_client *c, const struct http_request *req, http_done done, void *arg,
+	      struct http_transfer **ret)
+{
+	return transfer_start(c, req, done, NULL, arg, ret);
+}
+
+int http_get(struct http_client *c, const struct http_request *req, http_done done, void *arg,
+	     struct http_transfer **ret)
+{
+	return req->method == HTTP_GET ? http_send(c, req, done, arg, ret) : -EINVAL;
+}
+
+int http_stream(struct http_client *c, const struct http_request *req,
+		const struct http_stream_hooks *hooks, void *arg, struct http_transfer **ret)
+{
+	return transfer_start(c, req, hooks->done, hooks, arg, ret);
+}
+
 void http_cancel(struct http_transfer *t)
 {
-	if (t && t->state != TRANSFER_TELLING) {
-		transfer_unlink(t);
+	if (!t || t->state == TRANSFER_TELLING || t->state == TRANSFER_CANCELLED)
+		return;
+	transfer_unlink(t);
+	if (t->calling)
+		t->state = TRANSFER_CANCELLED;
+	else
 		transfer_recycle(t);
-	}
 }

@@ -11,6 +11,7 @@
 struct http_options {
 	CURLU *url;
 	struct curl_slist *headers, *connect_to;
+	char *body;
 };
 
 /* 0, -EINVAL or -ENOMEM as http_get() says; on failure there is nothing to free. */
@@ -19,7 +20,7 @@ int http_options_init(struct http_options *o, const struct http_request *req)
 void http_options_deinit(struct http_options *o);
 
 /* Sets everything but callbacks on @easy, a handle that is fresh or reset. 0 or -ENOMEM. */
-int http_options_apply(const struct http_options *o, const struct http_request *req, CURL *easy)
-    __attribute__((warn_unused_result));
+int http_options_apply(const struct http_options *o, const struct http_request *req, bool stream,
+		       CURL *easy) __attribute__((warn_unused_result));
 
 #endif
