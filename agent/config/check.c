@@ -353,6 +353,36 @@ static void check_admin(const struct config *c, struct mistakes *r,
 	}
 }
 
+/* Rows that say nothing without another one. */
+static void check_kubernetes(const struct config *c, struct mistakes *r,
+			     const struct section_place *places, bool whole)
+{
+	struct section_place dir = check_place(places, OPTION_KUBERNETES, "haproxy_dir");
+	struct section_place at = check_place(places, OPTION_KUBERNETES, "master");
+
+	if (at.line && !dir.line)
+		mistakes_add(r, at.line, at.col,
+			     "kubernetes.master: it is asked to load kubernetes.haproxy_dir: DIR, "
+			     "which is missing");
+	if (dir.line && whole && c->kubernetes.haproxy_dir && !c->haproxy.socket)
+		mistakes_add(r, dir.line, dir.col,
+			     "kubernetes.haproxy_dir: our own HAProxy is told of changes by "
+			     "haproxy.socket: PATH, which is missing");
+	at = check_place(places, OPTION_KUBERNETES, "context");
+	if (at.line && !check_place(places, OPTION_KUBERNETES, "kubeconfig").line)
+		mistakes_add(r, at.line, at.col,
+			     "kubernetes.context: a context is one of kubernetes.kubeconfig: FILE, "
+			     "which is missing");
+	if (c->kubernetes.retry_ms > c->kubernetes.retry_max_ms) {
+		at = check_place(places, OPTION_KUBERNETES, "retry");
+		if (at.line == 0)
+			at = check_place(places, OPTION_KUBERNETES, "retry_max");
+		mistakes_add(r, at.line, at.col,
+			     "kubernetes: retry (%u ms) is longer than retry_max (%u ms)",
+			     c->kubernetes.retry_ms, c->kubernetes.retry_max_ms);
+	}
+}
+
 void check_config(const struct config *c, struct mistakes *r, const struct section_place *places,
 		  bool whole)
 {
@@ -372,6 +402,7 @@ void check_config(const struct config *c, struct mistakes *r, const struct secti
 	}
 	check_listeners(c, r, places, whole);
 	check_admin(c, r, places);
+	check_kubernetes(c, r, places, whole);
 	check_default_pool(c, r, places, whole);
 	before = mistakes_enter(r, VIEW_LIT("pools"));
 	check_limits(c, r);

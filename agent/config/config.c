@@ -26,12 +26,13 @@ const char *const config_enum_log_level[] = {"error", "warning", "info", "debug"
 const char *const config_enum_engine[] = {"auto",   "vllm",     "sglang", "trtllm",
 					  "triton", "llamacpp", "none",   NULL};
 const char *const config_enum_scheme[] = {"auto", "http", "https", NULL};
+const char *const config_enum_routing[] = {"httproutes", "models", NULL};
 const char *const config_enum_policy[] = {"least-loaded", "round-robin", "random-of-two",
 					  "shortest-wait", NULL};
 const char *const config_enum_when_full[] = {"queue", "reject", NULL};
 
-static const char *const config_extra[] = {"haproxy", "listen", "log",   "limits", "timeouts",
-					   "scrape",  "dns",    "pools", NULL};
+static const char *const config_extra[] = {"haproxy", "listen", "log",        "limits", "timeouts",
+					   "scrape",  "dns",    "kubernetes", "pools",  NULL};
 
 /* The top-level map as found: sections wait here for their turn. */
 struct loading {
@@ -75,6 +76,7 @@ static void config_read_root(struct loading *l, const struct tree_node *root,
 			section_read(&section, l->r, l->sections[s]);
 		mistakes_leave(l->r, before);
 	}
+	l->c->kubernetes.here = l->sections[OPTION_KUBERNETES] != NULL;
 	if (l->sections[OPTION_POOL] && !l->r->err)
 		poolconf_read(l->c, l->r, l->sections[OPTION_POOL]);
 }
@@ -94,7 +96,7 @@ static void config_read_tree(struct config *c, struct mistakes *r, const struct 
 	if (!r->err)
 		config_read_root(&l, root, places);
 	whole = r->errors->n == 0;
-	if (!r->err && c->npools == 0 &&
+	if (!r->err && c->npools == 0 && !c->kubernetes.here &&
 	    (!l.sections[OPTION_POOL] || l.sections[OPTION_POOL]->kind == TREE_MAP ||
 	     l.sections[OPTION_POOL]->kind == TREE_NULL) &&
 	    root->kind == TREE_MAP)

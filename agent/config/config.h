@@ -24,6 +24,7 @@ enum config_engine {
 	CONFIG_ENGINE_NONE
 };
 enum config_scheme { CONFIG_SCHEME_AUTO, CONFIG_SCHEME_HTTP, CONFIG_SCHEME_HTTPS };
+enum config_routing { CONFIG_ROUTING_HTTPROUTES, CONFIG_ROUTING_MODELS };
 enum config_when_full { CONFIG_FULL_QUEUE, CONFIG_FULL_REJECT };
 /* log.target and log.level have the values of base/log.h; policy is the position in the words
  * of config_enum_policy. */
@@ -122,7 +123,18 @@ struct config {
 		uint32_t min_ttl_ms, max_ttl_ms, timeout_ms, max_addresses;
 		struct config_list servers;
 	} dns;
-	size_t npools;
+	struct {
+		bool here; /* the section is in the file, with or without rows */
+		char *kubeconfig, *context, *namespace, *controller, *service, *configmaps,
+		    *haproxy_dir, *master;
+		struct config_list namespaces, addresses, tls_secrets;
+		int routing;
+		bool status;
+		uint32_t reload_ms, settle_ms, page, watch_ms, idle_ms, retry_ms, retry_max_ms,
+		    max_objects, max_writes;
+		uint64_t max_object;
+	} kubernetes;
+	size_t npools; /* 0 only with kubernetes */
 	struct config_pool *pools;
 };
 
@@ -170,6 +182,7 @@ extern const char *const config_enum_log_level[];
 extern const char *const config_enum_engine[];
 extern const char *const config_enum_scheme[];
 extern const char *const config_enum_policy[];
+extern const char *const config_enum_routing[];
 extern const char *const config_enum_when_full[];
 
 #endif

@@ -20,6 +20,10 @@ static const struct {
      "How the model servers are asked. A pool takes the same rows below its own `scrape:`; what "
      "stands there holds for that pool."},
     {OPTION_DNS, "dns:", "How the names in a pool's `dns` are looked up."},
+    {OPTION_KUBERNETES, "kubernetes:",
+     "The agent as the controller of a cluster: InferencePools, HTTPRoutes, Gateways and pods are "
+     "watched. The section is what turns it on, `kubernetes: {}` is enough in a pod; `pools:` may "
+     "then be left out."},
     {OPTION_POOL, "pools.NAME:",
      "A pool is one HAProxy backend and the models that its servers have in common. Its servers "
      "come from `endpoints`, from `dns`, or from HAProxy's socket. `NAME:` alone is a whole pool."},

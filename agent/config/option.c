@@ -18,18 +18,19 @@ struct option_scrape_base {
 	struct config_scrape scrape;
 };
 
-#define BASE_TOP      struct config
-#define BASE_HAPROXY  struct config
-#define BASE_LISTEN   struct config
-#define BASE_LOG      struct config
-#define BASE_LIMITS   struct config
-#define BASE_TIMEOUTS struct config
-#define BASE_SCRAPE   struct option_scrape_base
-#define BASE_DNS      struct config
-#define BASE_POOL     struct config_pool
-#define BASE_ENDPOINT struct config_endpoint
-#define BASE_MODEL    struct config_model
-#define BASE_TARGET   struct config_target
+#define BASE_TOP        struct config
+#define BASE_HAPROXY    struct config
+#define BASE_LISTEN     struct config
+#define BASE_LOG        struct config
+#define BASE_LIMITS     struct config
+#define BASE_TIMEOUTS   struct config
+#define BASE_SCRAPE     struct option_scrape_base
+#define BASE_DNS        struct config
+#define BASE_KUBERNETES struct config
+#define BASE_POOL       struct config_pool
+#define BASE_ENDPOINT   struct config_endpoint
+#define BASE_MODEL      struct config_model
+#define BASE_TARGET     struct config_target
 
 #define STORED_BOOL               bool
 #define STORED_UINT               uint32_t
@@ -44,7 +45,12 @@ struct option_scrape_base {
 #define STORED_URLPATH            char *
 #define STORED_ADDRESS            char *
 #define STORED_DNS                char *
+#define STORED_NAMESPACE          char *
+#define STORED_OBJECT             char *
 #define STORED_LIST               struct config_list
+#define STORED_NAMESPACES         struct config_list
+#define STORED_OBJECTS            struct config_list
+#define STORED_HOSTS              struct config_list
 #define STORED_LISTENERS          struct config_list
 #define STORED_NAMESERVERS        struct config_list
 #define STORED_VARIABLES          struct config_list
@@ -58,6 +64,7 @@ struct option_scrape_base {
 #define STORED_ENUM_log_level     int
 #define STORED_ENUM_engine        int
 #define STORED_ENUM_scheme        int
+#define STORED_ENUM_routing       int
 #define STORED_ENUM_policy        int
 #define STORED_ENUM_when_full     int
 
@@ -85,10 +92,15 @@ TYPE(MODELNAME, OPTION_STR, "model name")
 TYPE(SOCKET, OPTION_STR, "socket", .check = syntax_socket)
 TYPE(URL, OPTION_STR, "URL", .check = syntax_url)
 TYPE(URLPATH, OPTION_STR, "path", .check = syntax_urlpath)
+TYPE(NAMESPACE, OPTION_STR, "namespace", .check = syntax_namespace)
+TYPE(OBJECT, OPTION_STR, "NAMESPACE/NAME", .check = syntax_object)
 TYPE(ADDRESS, OPTION_CUSTOM, "address")
 TYPE(DNS, OPTION_CUSTOM, "HOST:PORT")
 TYPE(LISTENERS, OPTION_LIST, "list of addresses", .check = syntax_listener)
 TYPE(NAMESERVERS, OPTION_LIST, "list of addresses", .check = syntax_nameserver)
+TYPE(NAMESPACES, OPTION_LIST, "list of namespaces", .check = syntax_namespace)
+TYPE(OBJECTS, OPTION_LIST, "list of NAMESPACE/NAME", .check = syntax_object)
+TYPE(HOSTS, OPTION_LIST, "list of addresses", .check = syntax_hostname)
 TYPE(VARIABLES, OPTION_LIST, "list of words", .closed = true)
 TYPE(MODELS, OPTION_CUSTOM, "list of models")
 TYPE(ALIASES, OPTION_CUSTOM, "map of aliases")
@@ -100,6 +112,7 @@ TYPE_ENUM(log_target)
 TYPE_ENUM(log_level)
 TYPE_ENUM(engine)
 TYPE_ENUM(scheme)
+TYPE_ENUM(routing)
 TYPE_ENUM(policy)
 TYPE_ENUM(when_full)
 
@@ -123,8 +136,8 @@ const size_t option_count = sizeof(option_rows) / sizeof(option_rows[0]);
 const char *option_section_name(enum option_section s)
 {
 	static const char *const names[OPTION_SECTIONS] = {
-	    "",       "haproxy", "listen", "log",       "limits", "timeouts",
-	    "scrape", "dns",     "pools",  "endpoints", "models", "aliases"};
+	    "",    "haproxy",    "listen", "log",       "limits", "timeouts", "scrape",
+	    "dns", "kubernetes", "pools",  "endpoints", "models", "aliases"};
 
 	return names[s];
 }

@@ -201,6 +201,53 @@ bool syntax_nameserver(struct view text, struct syntax_why *why)
 	       syntax_no(why, "is no IP:PORT: a name server is found by its address");
 }
 
+/* RFC 1123: lower-case letters, digits and '-' inside; with @dots several of those. */
+static bool syntax_is_dns(struct view text, size_t max, bool dots)
+{
+	size_t label = 0;
+
+	for (size_t i = 0; i < text.len; i++) {
+		char c = text.ptr[i];
+		bool end = i + 1 == text.len || text.ptr[i + 1] == '.';
+
+		if (c == '.') {
+			if (!dots || label == 0)
+				return false;
+			label = 0;
+			continue;
+		}
+		if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') &&
+		    (c != '-' || label == 0 || end))
+			return false;
+		label++;
+	}
+	return label > 0 && text.len <= max;
+}
+
+bool syntax_namespace(struct view text, struct syntax_why *why)
+{
+	return syntax_is_dns(text, 63, false) ||
+	       syntax_no(why,
+			 "is no namespace: up to 63 lower-case letters, digits and - make one");
+}
+
+bool syntax_object(struct view text, struct syntax_why *why)
+{
+	const char *slash = text.len ? memchr(text.ptr, '/', text.len) : NULL;
+	size_t at = slash ? (size_t)(slash - text.ptr) : 0;
+
+	return (slash && syntax_is_dns((struct view){text.ptr, at}, 63, false) &&
+		syntax_is_dns((struct view){slash + 1, text.len - at - 1}, 253, true)) ||
+	       syntax_no(why, "is not NAMESPACE/NAME of an object");
+}
+
+bool syntax_hostname(struct view text, struct syntax_why *why)
+{
+	return syntax_is_ip(text, AF_INET) || syntax_is_ip(text, AF_INET6) ||
+	       (!syntax_is_dotted(text) && syntax_is_dns(text, 253, true)) ||
+	       syntax_no(why, "is neither an IP address nor a host's name");
+}
+
 static bool syntax_is_visible(struct view text)
 {
 	for (size_t i = 0; i < text.len; i++)

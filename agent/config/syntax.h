@@ -24,6 +24,9 @@ syntax_check syntax_name;       /* HAProxy's names: letters, digits, _ . : - */
 syntax_check syntax_socket;     /* /PATH, unix@/PATH, or HOST:PORT with IP or localhost */
 syntax_check syntax_listener;   /* unix@/PATH, abns@NAME, HOST:PORT; port 0: any free one */
 syntax_check syntax_nameserver; /* IP:PORT */
+syntax_check syntax_namespace;  /* Kubernetes': a DNS label */
+syntax_check syntax_object;     /* NAMESPACE/NAME */
+syntax_check syntax_hostname;   /* an IP address or a host's name, without a port */
 syntax_check syntax_urlpath;    /* /PATH */
 syntax_check syntax_url;        /* http(s)://HOST[:PORT]/… */
 

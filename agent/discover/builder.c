@@ -10,6 +10,10 @@
  * When a variant is full HAProxy must not choose for us: it would send the request to a server
  * that is known not to have the model. So a variant rejects where its pool would queue.
  *
+ * Pools that rules lead to are told apart: several of them may serve one model, and nobody gets
+ * there by a model's name alone. Their models stand in a table of their own (discover/ruling.h),
+ * with one definition for each pool.
+ *
  * Order of precedence: aliases, since somebody wrote them; then models by the order of the pools
  * in the configuration. What loses is noted, not merged.
  */
@@ -21,7 +25,9 @@
 
 #include "discover/arena.h"
 #include "discover/catalog.h"
+#include "discover/deflist.h"
 #include "discover/digest.h"
+#include "discover/ruling.h"
 #include "pick/pick.h"
 
 #define LIST_ANY  SIZE_MAX       /* serves whatever the pool serves */
@@ -35,11 +41,12 @@ struct variant {
 struct build {
 	const struct builder_input *in;
 	const struct config *conf;
+	const struct poolset *set;
 	struct snapshot *s;
 	struct builder_notes *notes;
 	struct catalog catalog;
-	struct route_def *defs;
-	size_t ndefs, defs_room;
+	struct deflist defs;   /* of the routes */
+	struct deflist models; /* of the pools that rules lead to */
 	uint32_t pools_room;
 	size_t places; /* endpoints in variants */
 	/* of the pool at hand */
@@ -52,79 +59,27 @@ struct build {
 	struct variant *variants;
 };
 
-struct group *builder_group(struct roster *r, const struct config *conf,
-			    const struct config_pool *pool)
-{
-	if (pool->nendpoints > 0)
-		return roster_find(r, ROSTER_LISTED, pool->name);
-	if (pool->dns_host)
-		return roster_find(r, ROSTER_DNS, pool->name);
-	return conf->haproxy.socket ? roster_find(r, ROSTER_HAPROXY, pool->backend) : NULL;
-}
-
-static int fill_endpoints(struct build *b, struct pool *p, const struct group *g)
-{
-	struct arena *a = b->s->arena;
-
-	p->endpoints = arena_get(a, g->n * sizeof(*p->endpoints));
-	p->slots = arena_get(a, g->n * sizeof(*p->slots));
-	if (!p->endpoints || !p->slots)
-		return -ENOMEM;
-	for (size_t i = 0; i < g->n; i++) {
-		const struct place *place = &g->members[i]->place;
-		struct pool_endpoint *e = &p->endpoints[i];
-
-		e->slot = p->slots[i] = place->slot;
-		e->server = arena_dup(a, view_str(place->server));
-		e->name = arena_dup(a, view_str(place->name));
-		e->addr = place->addr;
-		if (!e->name || (place->server && !e->server))
-			return -ENOMEM;
-	}
-	p->n = p->nall = (uint32_t)g->n;
-	p->all = p->slots;
-	return 0;
-}
-
-static int fill_pool(struct build *b, struct pool *p, const struct config_pool *conf,
-		     const struct group *g)
-{
-	p->name = arena_dup(b->s->arena, view_str(conf->name));
-	p->backend = arena_dup(b->s->arena, view_str(conf->backend));
-	if (!p->name || !p->backend)
-		return -ENOMEM;
-	p->stat = intern_index(b->in->pool_names, view_str(conf->name));
-	p->policy = policy_find(view_str(config_enum_policy[conf->policy]));
-	if (!p->policy)
-		p->policy = policy_find(VIEW_LIT("least-loaded"));
-	p->when_full = conf->when_full == CONFIG_FULL_REJECT ? POOL_FULL_REJECT : POOL_FULL_QUEUE;
-	p->max_inflight = conf->max_inflight;
-	p->retry_after = conf->retry_after;
-	if (!g)
-		return 0;
-	p->known = g->known && (g->source != ROSTER_HAPROXY || g->listed_here);
-	return fill_endpoints(b, p, g);
-}
-
 static int fill_pools(struct build *b)
 {
 	const struct config *conf = b->conf;
-	size_t n = conf->npools < conf->limits.pools ? conf->npools : conf->limits.pools;
+	size_t n = b->set->n;
 
-	b->notes->no_pools = conf->npools - n;
+	b->notes->no_pools = b->set->left_out;
 	b->pools_room = (uint32_t)n + 16;
 	b->s->pools = calloc(b->pools_room, sizeof(*b->s->pools));
 	if (!b->s->pools)
 		return -ENOMEM;
 	b->s->default_pool = -1;
 	for (size_t i = 0; i < n; i++) {
-		const struct config_pool *pool = &conf->pools[i];
-		const struct group *g = builder_group(b->in->roster, conf, pool);
-		int r = fill_pool(b, &b->s->pools[i], pool, g);
+		const struct poolset_pool *pool = &b->set->pools[i];
+		const struct group *g = poolset_group(b->set, i, b->in->roster);
+		int r = poolset_fill(&b->s->pools[i], pool, g, b->s->arena);
 
 		if (r < 0)
 			return r;
-		if (conf->default_pool && strcmp(conf->default_pool, pool->name) == 0)
+		b->s->pools[i].stat = intern_index(b->in->pool_names, view_str(pool->conf->name));
+		if (conf->default_pool && !pool->plan &&
+		    strcmp(conf->default_pool, pool->conf->name) == 0)
 			b->s->default_pool = (int32_t)i;
 	}
 	b->s->npools = b->s->nwhole = (uint32_t)n;
@@ -140,8 +95,8 @@ static void note_double(struct build *b, struct view model, uint32_t first, uint
 	if (n->doubles++)
 		return;
 	snprintf(n->double_model, sizeof(n->double_model), "%.*s", (int)model.len, model.ptr);
-	snprintf(n->double_first, sizeof(n->double_first), "%s", b->conf->pools[first].name);
-	snprintf(n->double_later, sizeof(n->double_later), "%s", b->conf->pools[later].name);
+	snprintf(n->double_first, sizeof(n->double_first), "%s", b->set->pools[first].conf->name);
+	snprintf(n->double_later, sizeof(n->double_later), "%s", b->set->pools[later].conf->name);
 }
 
 /* The entry of a model of the pool at hand, new or its own; NULL when it is another pool's or
@@ -387,49 +342,99 @@ static int assign(struct build *b, size_t first)
 	return 0;
 }
 
-static int fill_models(struct build *b)
+/* The models of the pool at hand, into the catalogue. */
+static int gather_models(struct build *b)
 {
-	for (uint32_t i = 0; i < b->s->nwhole; i++) {
-		const struct config_pool *pool = &b->conf->pools[i];
-		size_t first = b->catalog.n;
+	const struct config_pool *pool = b->set->pools[b->pool].conf;
+	size_t first = b->catalog.n;
+	int r;
+
+	b->words = 0;
+	if (pool->nmodels > 0)
+		return add_listed(b, pool);
+	r = gather_lists(b, &b->s->pools[b->pool]);
+	if (r == 0)
+		r = b->nlists ? add_lists(b) : add_seeded(b, pool);
+	if (r == 0 && b->nlists)
+		r = assign(b, first);
+	return r;
+}
+
+/* The same for a pool that rules lead to: a catalogue of its own, for names may repeat. */
+static int gather_apart(struct build *b)
+{
+	struct catalog all = b->catalog;
+	size_t left = b->conf->limits.models - b->models.n;
+	int r = catalog_init(&b->catalog, left);
+
+	if (r == 0)
+		r = gather_models(b);
+	for (size_t i = 0; r == 0 && i < b->catalog.n; i++) {
+		const struct catalog_entry *e = &b->catalog.entries[i];
+		struct route_def def = {
+		    .model = e->name,
+		    .pool = e->target,
+		    .base = e->base,
+		    .parent = e->parent,
+		    .weight = 1,
+		    .stat = intern_index(b->in->model_names, e->name),
+		};
+
+		r = deflist_add(&b->models, &def);
+	}
+	catalog_deinit(&b->catalog);
+	b->catalog = all;
+	return r;
+}
+
+/* Adapters that were written down and that no server tells are served where their base is. */
+static int add_adapters(struct build *b)
+{
+	const struct plan *plan = b->set->plan;
+
+	for (size_t i = 0; i < plan->nadapters; i++) {
+		const struct plan_adapter *a = &plan->adapters[i];
+		const struct catalog_entry *base = catalog_find(&b->catalog, a->base);
+		uint32_t target = base ? base->target : 0;
+		struct catalog_entry *e;
 		int r;
 
-		b->pool = i;
-		b->words = 0;
-		if (pool->nmodels > 0) {
-			r = add_listed(b, pool);
-		} else {
-			r = gather_lists(b, &b->s->pools[i]);
-			if (r == 0)
-				r = b->nlists ? add_lists(b) : add_seeded(b, pool);
-			if (r == 0 && b->nlists)
-				r = assign(b, first);
-		}
+		if (!base || catalog_find(&b->catalog, a->model))
+			continue;
+		b->pool = base->pool;
+		r = add_model(b, a->model, a->base, a->base, &e);
 		if (r < 0)
 			return r;
-		if (b->catalog.n == first && pool->naliases == 0 && !b->notes->modelless++)
-			snprintf(b->notes->modelless_pool, sizeof(b->notes->modelless_pool), "%s",
-				 pool->name);
+		if (e)
+			e->target = target;
 	}
 	return 0;
+}
+
+static int fill_models(struct build *b)
+{
+	const struct plan *plan = b->set->plan;
+	bool by_rules = poolset_by_rules(b->set);
+	int r = plan ? ruling_adapters(&b->models, plan, b->in->model_names, b->conf->limits.models)
+		     : 0;
+
+	for (uint32_t i = 0; r == 0 && i < b->s->nwhole; i++) {
+		const struct poolset_pool *pool = &b->set->pools[i];
+		size_t first = b->catalog.n;
+		bool apart = pool->plan && by_rules;
+
+		b->pool = i;
+		r = apart ? gather_apart(b) : gather_models(b);
+		if (!apart && b->catalog.n == first && pool->conf->naliases == 0 &&
+		    !b->notes->modelless++)
+			snprintf(b->notes->modelless_pool, sizeof(b->notes->modelless_pool), "%s",
+				 pool->conf->name);
+	}
+	b->words = 0;
+	return r == 0 && plan && !by_rules ? add_adapters(b) : r;
 }
 
 /* --- routes ---------------------------------------------------------------------------------- */
-
-static int add_def(struct build *b, const struct route_def *def)
-{
-	if (b->ndefs == b->defs_room) {
-		size_t room = b->defs_room ? 2 * b->defs_room : 256;
-		struct route_def *defs = realloc(b->defs, room * sizeof(*defs));
-
-		if (!defs)
-			return -ENOMEM;
-		b->defs = defs;
-		b->defs_room = room;
-	}
-	b->defs[b->ndefs++] = *def;
-	return 0;
-}
 
 static bool pool_has_models(const struct build *b, uint32_t pool)
 {
@@ -466,13 +471,13 @@ static int add_target(struct build *b, uint32_t pool, const struct config_alias 
 		}
 		return 0;
 	}
-	return add_def(b, &def);
+	return deflist_add(&b->defs, &def);
 }
 
 static int add_aliases(struct build *b, struct catalog *names)
 {
 	for (uint32_t i = 0; i < b->s->nwhole; i++) {
-		const struct config_pool *pool = &b->conf->pools[i];
+		const struct config_pool *pool = b->set->pools[i].conf;
 
 		for (size_t k = 0; k < pool->naliases; k++) {
 			const struct config_alias *alias = &pool->aliases[k];
@@ -495,6 +500,14 @@ static int add_aliases(struct build *b, struct catalog *names)
 	return 0;
 }
 
+/* What was written down about adapters comes before what servers say. */
+static struct view base_of(const struct build *b, const struct catalog_entry *e)
+{
+	const struct route_def *def = b->s->models ? route_table_get(b->s->models, e->name) : NULL;
+
+	return def && def->pool == SNAPSHOT_NO_POOL ? def->base : e->base;
+}
+
 static int fill_routes(struct build *b)
 {
 	struct catalog names;
@@ -507,7 +520,7 @@ static int fill_routes(struct build *b)
 		struct route_def def = {
 		    .model = e->name,
 		    .pool = e->target,
-		    .base = e->base,
+		    .base = base_of(b, e),
 		    .parent = e->parent,
 		    .weight = 1,
 		    .hidden = e->hidden,
@@ -516,19 +529,19 @@ static int fill_routes(struct build *b)
 		if (catalog_find(&names, e->name))
 			continue;
 		def.stat = intern_index(b->in->model_names, e->name);
-		r = add_def(b, &def);
+		r = deflist_add(&b->defs, &def);
 	}
 	catalog_deinit(&names);
 	if (r < 0)
 		return r;
-	b->s->routes = route_table_new(b->defs, b->ndefs);
+	b->s->routes = route_table_new(b->defs.items, b->defs.n);
 	return b->s->routes ? 0 : -ENOMEM;
 }
 
 int builder_build(const struct builder_input *in, struct snapshot **ret,
 		  struct builder_notes *ret_notes)
 {
-	struct build b = {.in = in, .conf = in->conf, .notes = ret_notes};
+	struct build b = {.in = in, .set = in->pools, .conf = in->pools->conf, .notes = ret_notes};
 	int r = -ENOMEM;
 
 	*ret_notes = (struct builder_notes){0};
@@ -536,19 +549,24 @@ int builder_build(const struct builder_input *in, struct snapshot **ret,
 	if (!b.s)
 		return -ENOMEM;
 	b.s->ready = in->ready;
+	b.s->awaited = in->awaited;
 	b.s->arena = arena_new();
 	if (b.s->arena)
-		r = catalog_init(&b.catalog, in->conf->limits.models);
+		r = catalog_init(&b.catalog, b.conf->limits.models);
 	if (r == 0)
 		r = fill_pools(&b);
 	if (r == 0)
 		r = fill_models(&b);
 	if (r == 0)
+		r = ruling_fill(b.s, b.set, &b.models, &b.catalog, in->model_names,
+				b.conf->limits.models);
+	if (r == 0)
 		r = fill_routes(&b);
 	if (r == 0)
-		r = digest_snapshot(b.s, b.defs, b.ndefs);
+		r = digest_snapshot(b.s, &b.defs, &b.models);
 	catalog_deinit(&b.catalog);
-	free(b.defs);
+	deflist_deinit(&b.defs);
+	deflist_deinit(&b.models);
 	free(b.lists);
 	free(b.list_of);
 	free(b.variants);

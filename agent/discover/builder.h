@@ -1,14 +1,13 @@
 /*
- * Configuration + who is there + which models they have → one snapshot. Nothing is asked here and
- * nothing is kept: the same facts make the same snapshot.
+ * Configuration and plan + who is there + which models they have → one snapshot. Nothing is asked
+ * here and nothing is kept: the same facts make the same snapshot.
  */
 #ifndef DISCOVER_BUILDER_H
 #define DISCOVER_BUILDER_H
 
-#include "config/config.h"
 #include "discover/asker.h"
 #include "discover/intern.h"
-#include "discover/roster.h"
+#include "discover/poolset.h"
 #include "discover/seed.h"
 #include "discover/snapshot.h"
 
@@ -18,13 +17,14 @@
 #define BUILDER_PLACES   262144
 
 struct builder_input {
-	const struct config *conf;
+	const struct poolset *pools;
 	struct roster *roster;
 	/* What the server in @slot says of its models (asker_view()). */
 	void (*models)(uint32_t slot, struct asker_view *ret, void *arg);
 	void *arg;
 	struct intern *pool_names, *model_names; /* indices of counters */
 	struct seed seed;
+	bool awaited; /* a plan is to come */
 	bool ready;
 };
 
@@ -45,9 +45,5 @@ struct builder_notes {
 /* 0 and *ret with version 0, or -ENOMEM. */
 int builder_build(const struct builder_input *in, struct snapshot **ret,
 		  struct builder_notes *ret_notes) __attribute__((warn_unused_result));
-
-/* Where the pool's servers come from; NULL: nowhere, HAProxy alone knows. */
-struct group *builder_group(struct roster *r, const struct config *conf,
-			    const struct config_pool *pool);
 
 #endif

@@ -8,6 +8,7 @@
  *
  * A server of a listed pool is matched by its name in HAProxy. One that HAProxy does not know
  * counts as in maintenance: naming a deleted server to HAProxy would leave the choice to `balance`.
+ * A pod that HAProxy does not know yet is about to be made known to it: it serves.
  *
  * Requests of others = what HAProxy has there or queued for it, less our open tickets there.
  */
@@ -228,8 +229,9 @@ static void set_standings(struct roster *r, struct endpoints *e, struct group *g
 			}
 		}
 		if (!row) {
-			m->standing = (struct standing){
-			    .known = true, .unchecked = true, .flags = ENDPOINT_MAINT};
+			m->standing = (struct standing){.known = true, .unchecked = true};
+			if (g->source != ROSTER_KUBE)
+				m->standing.flags = ENDPOINT_MAINT;
 			continue;
 		}
 		m->standing = standing_of(row);

@@ -25,8 +25,8 @@ static void hash_view(XXH3_state_t *h, struct view v)
 
 static void hash_pool(XXH3_state_t *h, const struct pool *p)
 {
-	const uint32_t numbers[] = {p->stat,        p->when_full, p->max_inflight,
-				    p->retry_after, p->known,     p->n};
+	const uint32_t numbers[] = {p->stat,  p->when_full, p->max_inflight, p->retry_after,
+				    p->known, p->n,         p->agent_only};
 
 	hash_text(h, p->name);
 	hash_text(h, p->backend);
@@ -40,9 +40,50 @@ static void hash_pool(XXH3_state_t *h, const struct pool *p)
 	}
 }
 
-int digest_snapshot(struct snapshot *s, const struct route_def *defs, size_t n)
+static void hash_defs(XXH3_state_t *h, const struct deflist *l)
 {
-	const int64_t numbers[] = {s->npools, s->nwhole, s->default_pool, s->ready};
+	XXH3_128bits_update(h, &l->n, sizeof(l->n));
+	for (size_t i = 0; i < l->n; i++) {
+		const struct route_def *d = &l->items[i];
+		const uint32_t fields[] = {d->pool, d->weight, d->stat, d->hidden};
+
+		XXH3_128bits_update(h, fields, sizeof(fields));
+		hash_view(h, d->model);
+		hash_view(h, d->base);
+		hash_view(h, d->parent);
+		hash_view(h, d->target);
+	}
+}
+
+static void hash_rules(XXH3_state_t *h, const struct rules *r)
+{
+	for (size_t i = 0; i < rules_count(r); i++) {
+		const struct rule_def *d = rules_at(r, i);
+		const int64_t numbers[] = {d->path_type, d->timeout_ms, (int64_t)d->nheaders,
+					   (int64_t)d->nbackends};
+
+		XXH3_128bits_update(h, numbers, sizeof(numbers));
+		hash_view(h, d->host);
+		hash_view(h, d->path);
+		hash_view(h, d->method);
+		hash_view(h, d->route);
+		for (size_t k = 0; k < d->nheaders; k++) {
+			hash_view(h, d->headers[k].name);
+			hash_view(h, d->headers[k].value);
+		}
+		for (size_t k = 0; k < d->nbackends; k++) {
+			const int64_t backend[] = {d->backends[k].pool, d->backends[k].weight};
+
+			XXH3_128bits_update(h, backend, sizeof(backend));
+		}
+	}
+}
+
+int digest_snapshot(struct snapshot *s, const struct deflist *routes, const struct deflist *models)
+{
+	const int64_t numbers[] = {s->npools,       s->nwhole,
+				   s->default_pool, s->ready,
+				   s->awaited,      s->rules ? (int64_t)rules_count(s->rules) : -1};
 	XXH3_state_t *h = XXH3_createState();
 	XXH128_hash_t sum;
 
@@ -52,16 +93,10 @@ int digest_snapshot(struct snapshot *s, const struct route_def *defs, size_t n)
 	XXH3_128bits_update(h, numbers, sizeof(numbers));
 	for (uint32_t i = 0; i < s->npools; i++)
 		hash_pool(h, &s->pools[i]);
-	for (size_t i = 0; i < n; i++) {
-		const uint32_t fields[] = {defs[i].pool, defs[i].weight, defs[i].stat,
-					   defs[i].hidden};
-
-		XXH3_128bits_update(h, fields, sizeof(fields));
-		hash_view(h, defs[i].model);
-		hash_view(h, defs[i].base);
-		hash_view(h, defs[i].parent);
-		hash_view(h, defs[i].target);
-	}
+	hash_defs(h, routes);
+	hash_defs(h, models);
+	if (s->rules)
+		hash_rules(h, s->rules);
 	sum = XXH3_128bits_digest(h);
 	XXH3_freeState(h);
 	s->hash[0] = sum.low64;

@@ -1,11 +1,11 @@
 /*
  * The sources put together.
  *
- * Each source (HAProxy's socket, names, listed endpoints) says who is there to the roster; the
- * asker says which models they have. Whatever changes something calls touch(), which lets what
- * else happens within TOUCH_NS join in; then one snapshot is built from all, compared by its
- * digest, and published when it differs. Publishing swaps the pointer, waits until no worker reads
- * the old one, and only then gives memory and slots back.
+ * Each source (HAProxy's socket, names, listed endpoints, a controller's plan) says who is there to
+ * the roster; the asker says which models they have. Whatever changes something calls touch(),
+ * which lets what else happens within TOUCH_NS join in; then one snapshot is built from all,
+ * compared by its digest, and published when it differs. Publishing swaps the pointer, waits until
+ * no worker reads the old one, and only then gives memory and slots back.
  *
  * The wait is short by the workers' contract (a read lock lasts one batch of decisions), so it is
  * done in place.
@@ -23,6 +23,9 @@
 #include "base/log.h"
 #include "discover/arena.h"
 #include "discover/listed.h"
+#include "discover/notes.h"
+#include "discover/planned.h"
+#include "discover/poolset.h"
 #include "net/timer.h"
 
 #define TOUCH_NS (5 * CLOCK_NS_PER_MS)
@@ -30,6 +33,8 @@
 struct discover {
 	struct discover_env env;
 	const struct config *conf;
+	const struct plan *plan; /* NULL: none yet */
+	struct poolset *pools;
 	struct roster *roster;
 	struct haproxy *haproxy;
 	struct asker *asker;
@@ -84,6 +89,8 @@ static bool asked_all(const struct discover *d, bool answered)
 		return false;
 	if (map_is_on(d) && h.answered && !d->seeded)
 		return false;
+	if (d->conf->kubernetes.here && !d->plan)
+		return false;
 	return names_pending(d->names) == 0 && asker_pending(d->asker) == 0;
 }
 
@@ -103,64 +110,6 @@ static void deadline_due(void *arg)
 }
 
 /* --- publishing ------------------------------------------------------------------------------ */
-
-static bool same_notes(const struct builder_notes *a, const struct builder_notes *b)
-{
-	return a->doubles == b->doubles && a->no_room == b->no_room && a->no_pools == b->no_pools &&
-	       a->unsplit == b->unsplit && a->targets == b->targets && a->seeded == b->seeded &&
-	       a->modelless == b->modelless && strcmp(a->double_model, b->double_model) == 0 &&
-	       strcmp(a->double_later, b->double_later) == 0 &&
-	       strcmp(a->target_alias, b->target_alias) == 0 &&
-	       strcmp(a->modelless_pool, b->modelless_pool) == 0;
-}
-
-static void log_count(const char *event, const char *what, size_t n, const char *remedy)
-{
-	struct log_line l;
-
-	if (n == 0)
-		return;
-	log_begin(&l, LOG_LEVEL_WARNING, event);
-	log_int(&l, what, (int64_t)n);
-	log_str(&l, "remedy", remedy);
-	log_end(&l);
-}
-
-static void log_notes(struct discover *d, const struct builder_notes *n)
-{
-	struct log_line l;
-
-	/* While sources are still being asked, what is missing is only not there yet. */
-	if (!d->ready || same_notes(n, &d->notes))
-		return;
-	if (n->doubles) {
-		log_begin(&l, LOG_LEVEL_WARNING, "model_in_two_pools");
-		log_str(&l, "model", n->double_model);
-		log_str(&l, "used", n->double_first);
-		log_str(&l, "ignored", n->double_later);
-		log_int(&l, "models", (int64_t)n->doubles);
-		log_end(&l);
-	}
-	if (n->targets) {
-		log_begin(&l, LOG_LEVEL_WARNING, "alias_without_model");
-		log_str(&l, "alias", n->target_alias);
-		log_str(&l, "model", n->target_model);
-		log_int(&l, "targets", (int64_t)n->targets);
-		log_end(&l);
-	}
-	if (n->modelless) {
-		log_begin(&l, LOG_LEVEL_WARNING, "pool_without_models");
-		log_str(&l, "pool", n->modelless_pool);
-		log_int(&l, "pools", (int64_t)n->modelless);
-		log_str(&l, "remedy", "list its models where its servers do not tell them");
-		log_end(&l);
-	}
-	log_count("models_left_out", "models", n->no_room, "raise limits.models");
-	log_count("pools_left_out", "pools", n->no_pools, "raise limits.pools");
-	log_count("models_unsplit", "models", n->unsplit,
-		  "servers of one pool with fewer different sets of models");
-	d->notes = *n;
-}
 
 static void publish(struct discover *d, struct snapshot *s)
 {
@@ -193,16 +142,23 @@ static void models_of(uint32_t slot, struct asker_view *ret, void *arg)
 	asker_view(((struct discover *)arg)->asker, slot, ret);
 }
 
+static bool awaits_rules(const struct discover *d)
+{
+	return d->conf->kubernetes.here && !d->plan &&
+	       d->conf->kubernetes.routing == CONFIG_ROUTING_HTTPROUTES;
+}
+
 static int build(struct discover *d)
 {
 	struct builder_input in = {
-	    .conf = d->conf,
+	    .pools = d->pools,
 	    .roster = d->roster,
 	    .models = models_of,
 	    .arg = d,
 	    .pool_names = d->pool_names,
 	    .model_names = d->model_names,
 	    .seed = d->seed,
+	    .awaited = awaits_rules(d),
 	};
 	struct builder_notes notes;
 	struct snapshot *s;
@@ -215,7 +171,9 @@ static int build(struct discover *d)
 		return r;
 	d->builds++;
 	d->build_ns = clock_mono_ns() - begin;
-	log_notes(d, &notes);
+	/* While sources are still being asked, what is missing is only not there yet. */
+	if (d->ready)
+		notes_log(&notes, &d->notes);
 	if (d->current && memcmp(s->hash, d->current->hash, sizeof(s->hash)) == 0)
 		snapshot_free(s);
 	else
@@ -339,11 +297,6 @@ static void map_read(const struct seed *seed, void *arg)
 
 /* --- configuration --------------------------------------------------------------------------- */
 
-static enum roster_source source_of(const struct config_pool *pool)
-{
-	return pool->nendpoints ? ROSTER_LISTED : pool->dns_host ? ROSTER_DNS : ROSTER_HAPROXY;
-}
-
 static bool same_text(const char *a, const char *b)
 {
 	return a && b ? strcmp(a, b) == 0 : a == b;
@@ -371,29 +324,31 @@ static void drop_new_groups(struct discover *d)
 	roster_sweep(d->roster);
 }
 
-/* The groups of the new configuration, each with the options of its first pool. */
-static int configure(struct discover *d, const struct config *conf)
+/* The groups of the new pools, each with the options of its first pool. */
+static int configure(struct discover *d, const struct config *conf, const struct plan *plan)
 {
-	size_t n = conf->npools < conf->limits.pools ? conf->npools : conf->limits.pools;
+	struct poolset *set = poolset_new(conf, plan);
 	struct group *g;
 
+	if (!set)
+		return -ENOMEM;
 	for (g = roster_groups(d->roster); g; g = g->hh.next)
 		g->used = g->asked = false;
-	for (size_t i = 0; i < n; i++) {
-		const struct config_pool *pool = &conf->pools[i];
-		enum roster_source source = source_of(pool);
+	for (size_t i = 0; i < set->n; i++) {
+		const struct poolset_pool *pool = &set->pools[i];
 
-		if (source == ROSTER_HAPROXY && !conf->haproxy.socket)
+		if (pool->sourceless)
 			continue;
-		g = roster_group(d->roster, source, pool->backend, pool->name);
+		g = roster_group(d->roster, pool->source, pool->conf->backend, pool->conf->name);
 		if (!g) {
 			drop_new_groups(d);
+			poolset_free(set);
 			return -ENOMEM;
 		}
 		if (!g->used)
-			g->next_pool = pool;
+			g->next_pool = pool->conf;
 		g->used = true;
-		g->asked |= pool->nmodels == 0;
+		g->asked |= pool->conf->nmodels == 0;
 	}
 	roster_sweep(d->roster);
 	for (g = roster_groups(d->roster); g; g = g->hh.next) {
@@ -403,12 +358,21 @@ static int configure(struct discover *d, const struct config *conf)
 		g->ask_models = g->asked;
 		roster_options(d->roster, g, g->next_pool, changed);
 	}
-	asker_limits(d->asker, conf->limits.models, conf->limits.models_page);
-	names_options(d->names, conf);
+	poolset_free(d->pools);
+	d->pools = set;
 	d->conf = conf;
-	if (listed_configure(d->listed, conf) < 0)
-		log_event(LOG_LEVEL_ERROR, "names_lost", "error", "out of memory", NULL);
+	d->plan = plan;
+	planned_refresh(set, d->roster);
 	return 0;
+}
+
+/* What else the configuration file says. */
+static void configure_rest(struct discover *d)
+{
+	asker_limits(d->asker, d->conf->limits.models, d->conf->limits.models_page);
+	names_options(d->names, d->conf);
+	if (listed_configure(d->listed, d->conf) < 0)
+		log_event(LOG_LEVEL_ERROR, "names_lost", "error", "out of memory", NULL);
 }
 
 struct discover *discover_new(const struct discover_env *env, const struct config *conf)
@@ -438,7 +402,10 @@ struct discover *discover_new(const struct discover_env *env, const struct confi
 	roster_on_back(d->roster, place_back, d);
 	d->listed = listed_new(d->roster, d->names);
 	d->haproxy = haproxy_new(env->base, d->roster, env->endpoints, &haproxy, conf);
-	if (!d->listed || !d->haproxy || configure(d, conf) < 0 || build(d) < 0)
+	if (!d->listed || !d->haproxy || configure(d, conf, NULL) < 0)
+		return discover_free(d);
+	configure_rest(d);
+	if (build(d) < 0)
 		return discover_free(d);
 	return d;
 }
@@ -460,6 +427,7 @@ struct discover *discover_free(struct discover *d)
 		grace_wait();
 	snapshot_free(last);
 	roster_free(d->roster);
+	poolset_free(d->pools);
 	timer_free(d->rebuild);
 	timer_free(d->deadline);
 	intern_free(d->pool_names);
@@ -471,14 +439,24 @@ struct discover *discover_free(struct discover *d)
 
 int discover_reload(struct discover *d, const struct config *conf)
 {
-	int r = configure(d, conf);
+	int r = configure(d, conf, conf->kubernetes.here ? d->plan : NULL);
 
 	if (r < 0)
 		return r;
+	configure_rest(d);
 	haproxy_reload(d->haproxy, conf);
 	mapsync_reload(d->map, conf);
 	touch(d);
 	return 0;
+}
+
+int discover_plan(struct discover *d, const struct plan *plan)
+{
+	int r = configure(d, d->conf, plan);
+
+	if (r == 0)
+		touch(d);
+	return r;
 }
 
 /* --- answers --------------------------------------------------------------------------------- */

@@ -16,6 +16,7 @@
 #include "discover/mapsync.h"
 #include "discover/names.h"
 #include "discover/place.h"
+#include "discover/plan.h"
 #include "discover/snapshot.h"
 #include "pick/endpoint.h"
 
@@ -46,6 +47,13 @@ struct discover *discover_free(struct discover *d);
  * -ENOMEM, and the old configuration stays in use. */
 int discover_reload(struct discover *d, const struct config *conf)
     __attribute__((warn_unused_result));
+
+/*
+ * What a controller wants served from now on; borrowed until the next call, or discover_free(), has
+ * returned. Published within milliseconds. With `kubernetes:` in the configuration nothing is ready
+ * before the first one. 0, or -ENOMEM, and the plan before it stays in use.
+ */
+int discover_plan(struct discover *d, const struct plan *plan) __attribute__((warn_unused_result));
 
 /* The published snapshot: for workers the address of the pointer, to be read by grace_read(); for
  * the control thread the snapshot itself, good until it returns to the loop. Never NULL. */

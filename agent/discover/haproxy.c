@@ -82,7 +82,8 @@ static void log_missing(struct haproxy *h, struct view stat, bool all)
 
 		if (g->listed_here)
 			g->missed = false;
-		if (g->listed_here || (g->missed && !all))
+		/* Who made the plan makes its backends, too, or none is wanted. */
+		if (g->listed_here || g->source == ROSTER_KUBE || (g->missed && !all))
 			continue;
 		g->missed = true;
 		census_backends(stat, view_str(g->backend), names, sizeof(names));

@@ -3,7 +3,9 @@
  *
  * A map's file and HAProxy's command line both end a key at white space, and a file's line that
  * begins with '#' is a comment; names of that kind are left out and counted, and so are aliases
- * whose requests need their body rewritten, since nobody rewrites when the agent is away.
+ * whose requests need their body rewritten, since nobody rewrites when the agent is away. Rules
+ * come down to what a map can say: models that go to one place whatever host, path, method and
+ * other headers are; and pools that only the agent may choose servers of are not in it.
  */
 #include "discover/map.h"
 
@@ -72,24 +74,74 @@ static bool make_text(struct map *m)
 	return true;
 }
 
+/* --- which backend --- */
+
+/* Where requests for @name go that nothing else is known of: no host, no headers, path "/". */
+static const struct pool *pool_by_rule(const struct snapshot *s, struct view name, bool *ret_ruled)
+{
+	const struct route_def *def = route_table_get(s->models, name);
+	struct rule_request req = {.path = VIEW_LIT("/"), .model = name, .base = name};
+	const struct rule_backend *best = NULL;
+	const struct rule_def *rule;
+	struct rule_target target;
+
+	if (!def)
+		def = route_table_get(s->routes, name);
+	if (def && def->base.len)
+		req.base = def->base;
+	*ret_ruled = rules_find(s->rules, &req, 0, &target);
+	if (!*ret_ruled)
+		return NULL;
+	/* Without the agent there are no shares: the largest takes all. */
+	rule = rules_at(s->rules, target.rank);
+	for (size_t i = 0; i < rule->nbackends; i++) {
+		const struct rule_backend *b = &rule->backends[i];
+
+		if (b->pool >= 0 && b->weight > (best ? best->weight : 0) &&
+		    !s->pools[b->pool].agent_only)
+			best = b;
+	}
+	return best ? &s->pools[best->pool] : NULL;
+}
+
+static const struct pool *pool_by_name(const struct snapshot *s, struct view name)
+{
+	const struct route_def *d = route_table_get(s->routes, name);
+
+	return d && !d->target.ptr && !s->pools[d->pool].agent_only ? &s->pools[d->pool] : NULL;
+}
+
+static void add_name(struct map *m, const struct snapshot *s, struct view name)
+{
+	bool ruled = false;
+	const struct pool *p = s->rules ? pool_by_rule(s, name, &ruled) : NULL;
+
+	if (!ruled)
+		p = pool_by_name(s, name);
+	if (!p || !fits(name) || !fits(view_str(p->backend)))
+		m->left_out++;
+	else
+		m->lines[m->n++] = (struct map_line){name, view_str(p->backend)};
+}
+
 struct map *map_new(const struct snapshot *s)
 {
-	size_t n = route_table_count(s->routes);
+	size_t routes = route_table_count(s->routes);
+	size_t models = s->rules ? route_table_count(s->models) : 0;
 	struct map *m = calloc(1, sizeof(*m));
 
 	if (!m)
 		return NULL;
-	m->lines = calloc(n + 1, sizeof(*m->lines));
+	m->lines = calloc(routes + models + 1, sizeof(*m->lines));
 	if (!m->lines)
 		return map_free(m);
-	for (size_t i = 0; i < n; i++) {
-		const struct route_def *d = route_table_at(s->routes, i);
-		struct view backend = view_str(s->pools[d->pool].backend);
+	for (size_t i = 0; i < routes; i++)
+		add_name(m, s, route_table_at(s->routes, i)->model);
+	for (size_t i = 0; i < models; i++) {
+		struct view name = route_table_at(s->models, i)->model;
 
-		if (d->target.ptr || !fits(d->model) || !fits(backend))
-			m->left_out++;
-		else
-			m->lines[m->n++] = (struct map_line){d->model, backend};
+		if (!route_table_get(s->routes, name))
+			add_name(m, s, name);
 	}
 	qsort(m->lines, m->n, sizeof(*m->lines), by_model);
 	return make_text(m) ? m : map_free(m);

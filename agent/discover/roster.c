@@ -91,7 +91,7 @@ struct roster *roster_free(struct roster *r)
 /* Source and name in one text; false when the name is longer than any name may be. */
 static bool group_key(enum roster_source source, const char *name, char key[KEY_MAX])
 {
-	return (size_t)snprintf(key, KEY_MAX, "%c:%s", "hld"[source], name) < KEY_MAX;
+	return (size_t)snprintf(key, KEY_MAX, "%c:%s", "hldk"[source], name) < KEY_MAX;
 }
 
 struct group *roster_find(struct roster *r, enum roster_source source, const char *name)
@@ -398,6 +398,24 @@ static bool unchanged(const struct group *g, const struct roster_want *wants, si
 	return true;
 }
 
+/* Their order is that of @wants, but for those that were refused or named twice. */
+static bool mark_draining(struct group *g, const struct roster_want *wants, size_t n)
+{
+	bool changed = false;
+	size_t at = 0;
+
+	for (size_t i = 0; i < n && at < g->n; i++) {
+		struct member *m = g->members[at];
+
+		if (!view_eq(view_str(m->place.name), wants[i].name))
+			continue;
+		changed |= m->draining != wants[i].draining;
+		m->draining = wants[i].draining;
+		at++;
+	}
+	return changed;
+}
+
 /* Who stays and takes requests. */
 static bool some_serve(const struct roster *r, const struct group *g)
 {
@@ -418,8 +436,11 @@ bool roster_set(struct roster *r, struct group *g, const struct roster_want *wan
 	bool before = g->known, changed = !before, others;
 
 	g->known = true;
-	if (unchanged(g, wants, n))
+	if (unchanged(g, wants, n)) {
+		if (mark_draining(g, wants, n))
+			roster_judge(r, g);
 		return changed;
+	}
 	fresh = calloc(n + 1, sizeof(struct member *));
 	if (!fresh) {
 		g->known = before;
@@ -442,7 +463,7 @@ bool roster_set(struct roster *r, struct group *g, const struct roster_want *wan
 	free(g->members);
 	g->members = fresh;
 	g->n = kept;
-	if (changed)
+	if (mark_draining(g, wants, n) || changed)
 		roster_judge(r, g);
 	return changed;
 }

@@ -4,8 +4,8 @@
  * from it.
  *
  * A group is a set of servers from one source: a HAProxy backend (shared by all pools on it), or a
- * pool's own list, or a DNS name. Its source says the whole set each time; the roster finds out
- * what is new, gone or changed.
+ * pool's own list, or a DNS name, or the pods of a plan's pool. Its source says the whole set each
+ * time; the roster finds out what is new, gone or changed.
  */
 #ifndef DISCOVER_ROSTER_H
 #define DISCOVER_ROSTER_H
@@ -17,7 +17,7 @@
 #include "discover/place.h"
 #include "pick/endpoint.h"
 
-enum roster_source { ROSTER_HAPROXY, ROSTER_LISTED, ROSTER_DNS };
+enum roster_source { ROSTER_HAPROXY, ROSTER_LISTED, ROSTER_DNS, ROSTER_KUBE };
 
 /* What HAProxy says of one of its servers. */
 struct standing {
@@ -34,6 +34,7 @@ struct member {
 	bool https;
 	bool scrape_dead; /* too many scrapes failed */
 	bool excused;     /* and it is used all the same: see roster_judge() */
+	bool draining;    /* its source wants it to get no more requests */
 	bool kept;        /* roster_set() at work */
 	struct member *next_gone;
 	UT_hash_handle by_name, by_addr; /* roster_set() at work */
@@ -62,6 +63,7 @@ struct roster_want {
 	struct view host;         /* for URL and TLS; absent: the address */
 	struct sockaddr_storage addr;
 	bool https;
+	bool draining; /* keeps what it has, gets nothing new */
 	const char *metrics;
 };
 

@@ -8,8 +8,8 @@
  *
  * The agent may be cut off from servers that HAProxy reaches well: another network, a firewall, a
  * wrong token. So failed scrapes alone never empty a group: when they are all that is left against
- * every server, those that HAProxy checks and finds UP are used by ticket counts. Where HAProxy
- * runs no checks, a failed scrape is the only evidence there is, and it counts.
+ * every server, those that HAProxy checks and finds UP, and pods that are ready, are used by ticket
+ * counts. Where nobody else checks, a failed scrape is the only evidence there is, and it counts.
  */
 #include "discover/standing.h"
 
@@ -45,10 +45,15 @@ static void log_move(const struct member *m, unsigned before, unsigned now)
 	log_end(&l);
 }
 
-/* HAProxy checks it, so that its UP is evidence. */
+/* Somebody else checks it, so that what he says is evidence: HAProxy, or the kubelet. */
 static bool is_vouched(const struct member *m)
 {
-	return m->standing.known && !m->standing.unchecked;
+	return m->group->source == ROSTER_KUBE || (m->standing.known && !m->standing.unchecked);
+}
+
+static unsigned flags_of(const struct member *m)
+{
+	return m->standing.flags | (m->draining ? (unsigned)ENDPOINT_DRAIN : 0);
 }
 
 void standing_judge(struct endpoints *e, struct member *const *members, size_t n,
@@ -63,27 +68,28 @@ void standing_judge(struct endpoints *e, struct member *const *members, size_t n
 			m->scrape_dead = true;
 		else if (!m->excused)
 			m->scrape_dead = false;
-		active |=
-		    !m->standing.backup && !m->standing.flags && (!m->scrape_dead || is_vouched(m));
+		active |= !m->standing.backup && !flags_of(m) && (!m->scrape_dead || is_vouched(m));
 	}
 	for (size_t i = 0; i < n; i++) {
 		const struct member *m = members[i];
 
-		reachable |=
-		    !m->standing.flags && !m->scrape_dead && !(active && m->standing.backup);
+		reachable |= !flags_of(m) && !m->scrape_dead && !(active && m->standing.backup);
 	}
 	for (size_t i = 0; i < n; i++) {
 		struct member *m = members[i];
-		unsigned want = m->standing.flags, was;
+		unsigned want = flags_of(m), was;
 
 		if (m->standing.backup && active)
 			want |= ENDPOINT_DRAIN;
-		if (m->scrape_dead && (reachable || m->standing.flags || !is_vouched(m)))
+		if (m->scrape_dead && (reachable || flags_of(m) || !is_vouched(m)))
 			want |= ENDPOINT_SCRAPE_DEAD;
 		if (m->scrape_dead && !m->excused && !(want & ENDPOINT_SCRAPE_DEAD))
 			log_event(LOG_LEVEL_WARNING, "endpoint_excused", "pool", m->place.pool,
 				  "endpoint", m->place.name, "reason",
-				  "no server can be scraped, but HAProxy finds this one up", NULL);
+				  m->group->source == ROSTER_KUBE
+				      ? "no pod can be scraped, but Kubernetes finds this one ready"
+				      : "no server can be scraped, but HAProxy finds this one up",
+				  NULL);
 		m->excused = m->scrape_dead && !(want & ENDPOINT_SCRAPE_DEAD);
 		was = endpoint_flags(e, m->place.slot) & ~(unsigned)ENDPOINT_FULL;
 		if ((was & (HAPROXY_FLAGS | ENDPOINT_SCRAPE_DEAD)) == want)

@@ -110,12 +110,12 @@ static uint64_t hash_key(enum key_kind kind, struct view key)
 	return XXH3_64bits_withSeed(key.ptr, key.len, (XXH64_hash_t)kind);
 }
 
-static bool is_model_header(struct view name)
+bool rules_is_model_header(struct view name)
 {
 	return view_caseeq(name, VIEW_LIT("x-gateway-model-name"));
 }
 
-static bool is_base_header(struct view name)
+bool rules_is_base_header(struct view name)
 {
 	return view_caseeq(name, VIEW_LIT("x-gateway-base-model-name"));
 }
@@ -126,10 +126,10 @@ static void find_key(struct rules *r, struct rule *rule)
 	for (size_t i = 0; i < rule->def.nheaders; i++) {
 		const struct rule_header *h = &rule->def.headers[i];
 
-		if (is_model_header(h->name)) {
+		if (rules_is_model_header(h->name)) {
 			rule->kind = KEY_MODEL;
 			rule->key = h->value;
-		} else if (is_base_header(h->name)) {
+		} else if (rules_is_base_header(h->name)) {
 			if (rule->kind == KEY_ANY) {
 				rule->kind = KEY_BASE;
 				rule->key = h->value;
@@ -372,10 +372,10 @@ static bool match_headers(const struct rule_def *d, const struct rule_request *r
 		const struct rule_header *h = &d->headers[i];
 
 		/* These two are ours to set: what a client sends under their names is nothing. */
-		if (is_model_header(h->name)) {
+		if (rules_is_model_header(h->name)) {
 			if (!req->model.ptr || !view_eq(req->model, h->value))
 				return false;
-		} else if (is_base_header(h->name)) {
+		} else if (rules_is_base_header(h->name)) {
 			if (!req->base.ptr || !view_eq(req->base, h->value))
 				return false;
 		} else if (!req->headers.ptr || !sent_header(req->headers, h)) {
@@ -440,4 +440,41 @@ bool rules_find(const struct rules *r, const struct rule_request *req, uint32_t 
 	    .rank = best,
 	};
 	return true;
+}
+
+/* The two headers that name a model, as far as the rule asks for them. */
+static bool match_names(const struct rule_def *d, struct view model, struct view base)
+{
+	for (size_t i = 0; i < d->nheaders; i++) {
+		const struct rule_header *h = &d->headers[i];
+
+		if ((rules_is_model_header(h->name) && !view_eq(h->value, model)) ||
+		    (rules_is_base_header(h->name) && !view_eq(h->value, base)))
+			return false;
+	}
+	return true;
+}
+
+bool rules_reach(const struct rules *r, struct view model, struct view base,
+		 bool (*serves)(int32_t pool, void *arg), void *arg)
+{
+	const uint32_t lists[] = {
+	    r->buckets[hash_key(KEY_MODEL, model) & r->mask].first,
+	    r->buckets[hash_key(KEY_BASE, base) & r->mask].first,
+	    r->any.first,
+	};
+
+	for (size_t l = 0; l < sizeof(lists) / sizeof(lists[0]); l++) {
+		for (uint32_t i = lists[l]; i != NONE; i = r->rules[i].next) {
+			const struct rule_def *d = &r->rules[i].def;
+
+			if (!match_names(d, model, base))
+				continue;
+			for (size_t k = 0; k < d->nbackends; k++)
+				if (d->backends[k].weight > 0 && d->backends[k].pool >= 0 &&
+				    serves(d->backends[k].pool, arg))
+					return true;
+		}
+	}
+	return false;
 }

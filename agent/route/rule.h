@@ -47,6 +47,10 @@ struct rule_def {
 	uint32_t timeout_ms; /* 0: none */
 };
 
+/* The two headers that name a model, in any case. */
+bool rules_is_model_header(struct view name);
+bool rules_is_base_header(struct view name);
+
 /* NULL with errno ENOMEM. */
 struct rules *rules_new(const struct rule_def *defs, size_t n);
 struct rules *rules_free(struct rules *r);
@@ -55,6 +59,13 @@ size_t rules_count(const struct rules *r);
 const struct rule_def *rules_at(const struct rules *r, size_t i);
 /* Some rule looks at headers other than the two names of a model: HAProxy must send them. */
 bool rules_want_headers(const struct rules *r);
+
+/*
+ * Whether some rule leads requests for @model, whose base is @base, to a pool that @serves says yes
+ * to, with some host, path, method and other headers. For lists of what is served.
+ */
+bool rules_reach(const struct rules *r, struct view model, struct view base,
+		 bool (*serves)(int32_t pool, void *arg), void *arg);
 
 /* A request. Absent views do not match a rule that wants them. */
 struct rule_request {

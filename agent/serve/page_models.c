@@ -21,6 +21,33 @@ static bool pool_serves(const struct control *c, const struct pool *p)
 	return false;
 }
 
+struct asked_for {
+	const struct control *c;
+	const struct snapshot *s;
+};
+
+static bool rule_serves(int32_t pool, void *arg)
+{
+	const struct asked_for *a = arg;
+
+	return pool_serves(a->c, &a->s->pools[pool]);
+}
+
+/* Somebody serves it by its name, or by a rule for some host and path. */
+static bool is_served(const struct control *c, const struct snapshot *s,
+		      const struct route_def *def)
+{
+	struct asked_for asked = {c, s};
+	struct view base = def->base.len ? def->base : def->model;
+
+	if (def->hidden)
+		return false;
+	if (s->rules && rules_reach(s->rules, def->model, base, rule_serves, &asked))
+		return true;
+	return def->pool != SNAPSHOT_NO_POOL && route_table_get(s->routes, def->model) == def &&
+	       pool_serves(c, &s->pools[def->pool]);
+}
+
 /* Views are not terminated; model names hold no NUL. */
 static void add_view(cJSON *object, const char *key, struct view v)
 {
@@ -57,7 +84,13 @@ int page_models(void *control, FILE *out)
 	for (size_t i = 0; i < route_table_count(s->routes); i++) {
 		const struct route_def *def = route_table_at(s->routes, i);
 
-		if (!def->hidden && pool_serves(c, &s->pools[def->pool]))
+		if (is_served(c, s, def))
+			cJSON_AddItemToArray(data, model_object(c, def));
+	}
+	for (size_t i = 0; s->rules && i < route_table_count(s->models); i++) {
+		const struct route_def *def = route_table_at(s->models, i);
+
+		if (!route_table_get(s->routes, def->model) && is_served(c, s, def))
 			cJSON_AddItemToArray(data, model_object(c, def));
 	}
 	text = cJSON_PrintUnformatted(root);

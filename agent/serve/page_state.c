@@ -160,6 +160,60 @@ static void add_routes(cJSON *root, const struct snapshot *s)
 	}
 }
 
+/* Of rules and their matches no more than this are shown. */
+#define RULES_SHOWN 1000
+
+static cJSON *rule_object(const struct snapshot *s, const struct rule_def *def)
+{
+	cJSON *o = cJSON_CreateObject(), *list;
+
+	add_view(o, "route", def->route);
+	if (def->host.len)
+		add_view(o, "host", def->host);
+	cJSON_AddStringToObject(o, "path_type",
+				def->path_type == RULE_PATH_EXACT ? "exact" : "prefix");
+	add_view(o, "path", def->path.len ? def->path : VIEW_LIT("/"));
+	if (def->method.len)
+		add_view(o, "method", def->method);
+	list = cJSON_AddObjectToObject(o, "headers");
+	for (size_t i = 0; i < def->nheaders; i++) {
+		char *name = view_dup(def->headers[i].name);
+
+		if (name)
+			add_view(list, name, def->headers[i].value);
+		free(name);
+	}
+	list = cJSON_AddArrayToObject(o, "pools");
+	for (size_t i = 0; i < def->nbackends; i++) {
+		cJSON *b = cJSON_CreateObject();
+
+		if (def->backends[i].pool >= 0)
+			cJSON_AddStringToObject(b, "pool", s->pools[def->backends[i].pool].name);
+		else
+			cJSON_AddNullToObject(b, "pool");
+		cJSON_AddNumberToObject(b, "weight", def->backends[i].weight);
+		cJSON_AddItemToArray(list, b);
+	}
+	if (def->timeout_ms)
+		cJSON_AddNumberToObject(o, "timeout_ms", def->timeout_ms);
+	return o;
+}
+
+/* By precedence: the first that matches a request is its rule. */
+static void add_rules(cJSON *root, const struct snapshot *s)
+{
+	size_t n = s->rules ? rules_count(s->rules) : 0;
+	cJSON *rules;
+
+	if (!s->rules)
+		return;
+	rules = cJSON_AddArrayToObject(root, "rules");
+	for (size_t i = 0; i < n && i < RULES_SHOWN; i++)
+		cJSON_AddItemToArray(rules, rule_object(s, rules_at(s->rules, i)));
+	if (n > RULES_SHOWN)
+		cJSON_AddNumberToObject(root, "rules_not_shown", (double)(n - RULES_SHOWN));
+}
+
 static void add_haproxy(cJSON *root, const struct discover_status *s)
 {
 	static const char *const map_states[] = {
@@ -231,6 +285,7 @@ int page_state(void *control, FILE *out)
 	add_feedback(root, c);
 	add_pools(root, c, s);
 	add_routes(root, s);
+	add_rules(root, s);
 	text = cJSON_Print(root);
 	cJSON_Delete(root);
 	if (!text)

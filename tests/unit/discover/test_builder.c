@@ -19,6 +19,7 @@
 
 static struct {
 	struct config *conf;
+	struct poolset *set;
 	struct endpoints *endpoints;
 	struct roster *roster;
 	struct intern *pools, *models;
@@ -72,6 +73,7 @@ static void configure(const char *text)
 {
 	struct config_errors errors = {0};
 
+	t.set = poolset_free(t.set);
 	t.conf = config_free(t.conf);
 	if (config_parse("test", text, strlen(text), &t.conf, &errors) < 0) {
 		config_errors_print(&errors, "test", stderr);
@@ -84,6 +86,8 @@ static void configure(const char *text)
 		assert_non_null(g);
 		roster_options(t.roster, g, p, false);
 	}
+	t.set = poolset_new(t.conf, NULL);
+	assert_non_null(t.set);
 }
 
 static struct roster_want want(const char *name, const char *addr, int port)
@@ -136,7 +140,7 @@ static void answer(const char *backend, int server, enum asker_state state, stru
 static int build_into(struct snapshot **ret)
 {
 	struct builder_input in = {
-	    .conf = t.conf,
+	    .pools = t.set,
 	    .roster = t.roster,
 	    .models = models_of,
 	    .pool_names = t.pools,
@@ -194,6 +198,7 @@ static int tear_down(void **state)
 	endpoints_free(t.endpoints);
 	intern_free(t.pools);
 	intern_free(t.models);
+	poolset_free(t.set);
 	config_free(t.conf);
 	return 0;
 }
