@@ -3,6 +3,9 @@
  * HAProxy drops an action it cannot read and all behind it, without a word; so what it would not
  * read is not written. Strings are tagged 0x08 with no flag: it compares the whole byte and takes
  * anything else for binary.
+ *
+ * Nearly all actions are short and have room: those are written after one test. The others, and the
+ * last one that just fits or does not, go item by item through the writer.
  */
 #include "spop/ack.h"
 
@@ -30,6 +33,52 @@ static void write_head(struct spop_writer *w, enum spop_action_type type, uint8_
 	spop_writer_u8(w, nargs);
 	spop_writer_u8(w, (uint8_t)scope);
 	spop_string_write(w, name);
+}
+
+/* The head of SET-VAR where it and @value more bytes have room; NULL leaves it to write_head(). */
+static inline uint8_t *quick_head(struct spop_writer *w, enum spop_scope scope,
+				  struct spop_view name, size_t value)
+{
+	const size_t head = 4 + name.len;
+	uint8_t *p = w->pos;
+
+	if (name.len == 0 || name.len > SPOP_VAR_NAME_MAX || (unsigned int)scope > SPOP_SCOPE_RES ||
+	    head > (size_t)(w->end - p) || value > (size_t)(w->end - p) - head)
+		return NULL;
+	p[0] = SPOP_ACT_T_SET_VAR;
+	p[1] = SET_VAR_ARGS;
+	p[2] = (uint8_t)scope;
+	p[3] = (uint8_t)name.len;
+	return spop_copy(p + 4, name.ptr, name.len);
+}
+
+void spop_ack_set_str(struct spop_ack *a, enum spop_scope scope, struct spop_view name,
+		      struct spop_view str)
+{
+	uint8_t *p = NULL;
+
+	if (str.len < SPOP_VARINT_BYTE)
+		p = quick_head(&a->out, scope, name, 2 + str.len);
+	if (!p) {
+		spop_ack_set_var(a, scope, name, spop_value_str(str));
+		return;
+	}
+	p[0] = SPOP_DATA_T_STR;
+	p[1] = (uint8_t)str.len;
+	a->out.pos = spop_copy(p + 2, str.ptr, str.len);
+}
+
+void spop_ack_set_int(struct spop_ack *a, enum spop_scope scope, struct spop_view name,
+		      int64_t value)
+{
+	uint8_t *p = quick_head(&a->out, scope, name, 1 + SPOP_VARINT_MAX);
+
+	if (!p) {
+		spop_ack_set_var(a, scope, name, spop_value_int64(value));
+		return;
+	}
+	*p = SPOP_DATA_T_INT64;
+	a->out.pos = spop_varint_put(p + 1, (uint64_t)value);
 }
 
 void spop_ack_set_var(struct spop_ack *a, enum spop_scope scope, struct spop_view name,

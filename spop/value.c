@@ -35,7 +35,7 @@ static void read_integer(struct spop_cursor *c, struct spop_value *ret)
 	}
 }
 
-void spop_value_read(struct spop_cursor *c, struct spop_value *ret)
+void spop_value_read_any(struct spop_cursor *c, struct spop_value *ret)
 {
 	/* Read for reserved types, which the analyser takes for impossible values of the enum.
 	 * NOLINTNEXTLINE(clang-analyzer-deadcode.DeadStores) */

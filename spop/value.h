@@ -20,7 +20,30 @@ static inline void spop_string_write(struct spop_writer *w, struct spop_view s)
 }
 
 /* NULL once the cursor failed. */
-void spop_value_read(struct spop_cursor *c, struct spop_value *ret);
+void spop_value_read_any(struct spop_cursor *c, struct spop_value *ret);
+
+/* The same, quick for what nearly all arguments are: text that is here, or nothing. */
+static inline void spop_value_read(struct spop_cursor *c, struct spop_value *ret)
+{
+	const size_t left = spop_cursor_left(c);
+	const uint8_t tag = left ? *c->pos : SPOP_DATA_T_BOOL;
+	const uint8_t type = tag & SPOP_DATA_T_MASK;
+
+	if (type == SPOP_DATA_T_NULL) {
+		*ret = (struct spop_value){.type = SPOP_DATA_T_NULL, .flags = tag};
+		c->pos++;
+		return;
+	}
+	if ((type == SPOP_DATA_T_STR || type == SPOP_DATA_T_BIN) && left > 1 &&
+	    c->pos[1] < SPOP_VARINT_BYTE && c->pos[1] <= left - 2) {
+		ret->type = type;
+		ret->flags = tag & SPOP_DATA_FL_MASK;
+		ret->bytes = (struct spop_view){c->pos + 2, c->pos[1]};
+		c->pos += 2 + c->pos[1];
+		return;
+	}
+	spop_value_read_any(c, ret);
+}
 /* Fails the writer also for a value that has no encoding: a type out of the table, an integer out
  * of its type's range, an address of the wrong length.
  */

@@ -14,9 +14,21 @@
 uint64_t spop_varint_read_long(struct spop_cursor *c)
 {
 	const uint8_t *start = c->pos;
-	uint64_t value = spop_cursor_u8(c);
+	uint64_t value;
 
-	if (value < 240)
+	/* Two bytes, up to 2287, and three, up to 264431: what bodies are long. */
+	if (spop_cursor_left(c) > 2 && start[0] >= SPOP_VARINT_BYTE) {
+		value = start[0] + ((uint64_t)start[1] << 4);
+		c->pos = start + 2;
+		if (start[1] < 128)
+			return value;
+		c->pos = start + 3;
+		if (start[2] < 128)
+			return value + ((uint64_t)start[2] << 11);
+		c->pos = start;
+	}
+	value = spop_cursor_u8(c);
+	if (value < SPOP_VARINT_BYTE)
 		return value;
 	for (unsigned int shift = 4;; shift += 7) {
 		uint8_t byte = spop_cursor_u8(c);
@@ -36,18 +48,6 @@ uint64_t spop_varint_read_long(struct spop_cursor *c)
 void spop_varint_write_long(struct spop_writer *w, uint64_t v)
 {
 	uint8_t out[SPOP_VARINT_MAX];
-	size_t n = 0;
 
-	if (v < 240) {
-		spop_writer_u8(w, (uint8_t)v);
-		return;
-	}
-	out[n++] = (uint8_t)(v | 240);
-	v = (v - 240) >> 4;
-	while (v >= 128) {
-		out[n++] = (uint8_t)(v | 128);
-		v = (v - 128) >> 7;
-	}
-	out[n++] = (uint8_t)v;
-	spop_writer_bytes(w, spop_view_of(out, n));
+	spop_writer_bytes(w, spop_view_of(out, (size_t)(spop_varint_put(out, v) - out)));
 }

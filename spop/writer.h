@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "spop/bytes.h"
 #include "spop/view.h"
@@ -34,6 +35,31 @@ static inline void spop_writer_u8(struct spop_writer *w, uint8_t v)
 		return;
 	}
 	*w->pos++ = v;
+}
+
+/* memcpy() without the call for the short names and values that most are; returns the place
+ * behind. Longer ones than 8 are taken from both ends, which may overlap.
+ */
+static inline uint8_t *spop_copy(uint8_t *to, const uint8_t *from, size_t n)
+{
+	if (n >= 16) {
+		if (n > 32) {
+			memcpy(to, from, n);
+		} else {
+			memcpy(to, from, 16);
+			memcpy(to + n - 16, from + n - 16, 16);
+		}
+	} else if (n >= 8) {
+		memcpy(to, from, 8);
+		memcpy(to + n - 8, from + n - 8, 8);
+	} else if (n >= 4) {
+		memcpy(to, from, 4);
+		memcpy(to + n - 4, from + n - 4, 4);
+	} else {
+		for (size_t i = 0; i < n; i++)
+			to[i] = from[i];
+	}
+	return to + n;
 }
 
 #endif

@@ -3,9 +3,14 @@
  * a space each, then `-` or elements `[id name="value" …]`, where `"`, `\` and `]` in a value are
  * escaped by `\`. No value that is read here can hold an escape, so values are views; an escape in
  * another one is skipped over.
+ *
+ * There is a line for every request, so the parameters are read eight bytes at a time: what is
+ * looked for is a byte of a word that becomes zero by an exclusive or, and a short name is a number
+ * to switch over. Near the end of the line, bytes are read one by one.
  */
 #include "observe/logline.h"
 
+#include <endian.h>
 #include <errno.h>
 
 /* TIMESTAMP HOSTNAME APP-NAME PROCID MSGID */
@@ -13,6 +18,8 @@
 
 struct scan {
 	const char *pos, *end;
+	bool has_ticket;
+	struct view rt, ta; /* of the element that is read */
 };
 
 static bool skip_until(struct scan *s, char c)
@@ -33,33 +40,103 @@ static bool eat(struct scan *s, char c)
 	return true;
 }
 
-/* The value behind an opening quote, up to and past the closing one. */
-static bool quoted(struct scan *s, struct view *ret)
-{
-	const char *begin = s->pos;
+#define EACH(c) (UINT64_C(0x0101010101010101) * (unsigned char)(c))
 
-	while (s->pos < s->end && *s->pos != '"')
-		s->pos += *s->pos == '\\' && s->end - s->pos > 1 ? 2 : 1;
-	*ret = (struct view){begin, (size_t)(s->pos - begin)};
+/* Eight bytes, the first one lowest. */
+static inline uint64_t eight(const char *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return le64toh(v);
+}
+
+/* The highest bit of each byte that is @c; above the first such byte there may be wrong ones. */
+static inline uint64_t bytes_equal(uint64_t v, char c)
+{
+	v ^= EACH(c);
+	return (v - EACH(1)) & ~v & EACH(0x80);
+}
+
+static inline unsigned first_byte(uint64_t bits)
+{
+	return (unsigned)__builtin_ctzll(bits) / 8;
+}
+
+/* The first @a or @b, or the end. */
+static inline const char *find(const char *p, const char *end, char a, char b)
+{
+	for (; end - p >= 8; p += 8) {
+		uint64_t v = eight(p), hit = bytes_equal(v, a) | bytes_equal(v, b);
+
+		if (hit)
+			return p + first_byte(hit);
+	}
+	while (p < end && *p != a && *p != b)
+		p++;
+	return p;
+}
+
+/* The value behind an opening quote, up to and past the closing one. */
+static inline bool quoted(struct scan *s, struct view *ret)
+{
+	const char *p = find(s->pos, s->end, '"', '\\');
+
+	while (p < s->end && *p == '\\')
+		p = s->end - p > 1 ? find(p + 2, s->end, '"', '\\') : s->end;
+	*ret = (struct view){s->pos, (size_t)(p - s->pos)};
+	s->pos = p;
 	return eat(s, '"');
 }
 
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/* Eight digits as a number, pairwise: tens, hundreds, ten thousands. False: not all are digits. */
+static inline bool eight_digits(const char *p, int64_t *ret)
+{
+	uint64_t v = eight(p);
+
+	/* '0' to '9' are 30 to 39: adding 6 does not change the upper half. */
+	if (((v & EACH(0xf0)) | ((v + EACH(6)) & EACH(0xf0)) >> 4) != EACH(0x33))
+		return false;
+	v -= EACH('0');
+	v = (v * 10 + (v >> 8)) & UINT64_C(0x00ff00ff00ff00ff);
+	v = (v * 100 + (v >> 16)) & UINT64_C(0x0000ffff0000ffff);
+	*ret = (int64_t)((v * 10000 + (v >> 32)) & UINT32_MAX);
+	return true;
+}
+
+/* So many digits are no overflow yet. */
+#define DIGITS_SAFE 18
+
 static int64_t number(struct view v, int64_t otherwise)
 {
-	int64_t n = 0;
-	size_t i = 0;
+	int64_t n = 0, part;
+	size_t i = 0, safe;
 	bool negative = v.len > 1 && v.ptr[0] == '-';
 
 	/* HAProxy puts a + before times and sizes that were not final (option logasap). */
 	if (negative || (v.len > 1 && v.ptr[0] == '+'))
 		i = 1;
-	if (i == v.len || v.len > 19)
+	if (i == v.len || v.len > DIGITS_SAFE + 1)
 		return otherwise;
-	for (; i < v.len; i++) {
-		if (v.ptr[i] < '0' || v.ptr[i] > '9' || __builtin_mul_overflow(n, 10, &n) ||
-		    __builtin_add_overflow(n, v.ptr[i] - '0', &n))
+	safe = v.len - i > DIGITS_SAFE ? v.len - 1 : v.len;
+	for (; safe - i >= 8; i += 8) {
+		if (!eight_digits(v.ptr + i, &part))
 			return otherwise;
+		n = n * 100000000 + part;
 	}
+	for (; i < safe; i++) {
+		if (!is_digit(v.ptr[i]))
+			return otherwise;
+		n = n * 10 + (v.ptr[i] - '0');
+	}
+	if (i < v.len && (!is_digit(v.ptr[i]) || __builtin_mul_overflow(n, 10, &n) ||
+			  __builtin_add_overflow(n, v.ptr[i] - '0', &n)))
+		return otherwise;
 	return negative ? -n : n;
 }
 
@@ -71,86 +148,124 @@ uint64_t logline_key_of_number(uint64_t n)
 uint64_t logline_key(struct view id)
 {
 	uint64_t n = 0, hash = UINT64_C(0xcbf29ce484222325);
-	bool digits = id.len > 0 && id.len < 20;
+	size_t i = 0;
 
-	for (size_t i = 0; i < id.len; i++) {
-		unsigned char c = (unsigned char)id.ptr[i];
-
-		digits = digits && c >= '0' && c <= '9';
-		n = n * 10 + (c - '0');
-		hash = (hash ^ c) * UINT64_C(0x100000001b3); /* FNV-1a */
-	}
+	while (i < id.len && is_digit(id.ptr[i]))
+		n = n * 10 + (uint64_t)(id.ptr[i++] - '0');
 	if (id.len == 0)
 		return 0;
-	return digits ? logline_key_of_number(n) : hash | UINT64_C(1) << 63;
+	if (i == id.len && id.len < 20)
+		return logline_key_of_number(n);
+	for (i = 0; i < id.len; i++)
+		hash = (hash ^ (unsigned char)id.ptr[i]) * UINT64_C(0x100000001b3); /* FNV-1a */
+	return hash | UINT64_C(1) << 63;
 }
 
-static void take(struct logline *l, struct view name, struct view value, bool *has_ticket)
+static int status_of(struct view value)
 {
-	if (view_eq(name, VIEW_LIT("ticket"))) {
-		*has_ticket = true;
+	int64_t status = number(value, -1);
+
+	return status >= 0 && status <= 999 ? (int)status : -1;
+}
+
+/* A name of up to seven letters, the first one lowest. */
+#define NAME(a, b, c, d, e, f, g)                                                                  \
+	((uint64_t)(a) | (uint64_t)(b) << 8 | (uint64_t)(c) << 16 | (uint64_t)(d) << 24 |          \
+	 (uint64_t)(e) << 32 | (uint64_t)(f) << 40 | (uint64_t)(g) << 48)
+
+/* The name from @p to its '=', which is returned; *ret is 0 for one that nobody here asks for. */
+static inline const char *read_name(const char *p, const char *end, uint64_t *ret)
+{
+	uint64_t v, hit = 0;
+
+	*ret = 0;
+	if (end - p >= 8) {
+		v = eight(p);
+		hit = bytes_equal(v, '=');
+		if (hit) {
+			*ret = v & (((hit & -hit) >> 7) - 1);
+			return p + first_byte(hit);
+		}
+		return find(p + 8, end, '=', '=');
+	}
+	for (unsigned i = 0; p < end && *p != '='; i += 8)
+		*ret |= (uint64_t)(unsigned char)*p++ << i;
+	return p;
+}
+
+static inline void take(struct scan *s, struct logline *l, uint64_t name, struct view value)
+{
+	switch (name) {
+	case NAME('t', 'i', 'c', 'k', 'e', 't', 0):
+		s->has_ticket = true;
 		l->ticket = number(value, 0);
 		if (l->ticket < 0)
 			l->ticket = 0;
-	} else if (view_eq(name, VIEW_LIT("backend"))) {
+		break;
+	case NAME('b', 'a', 'c', 'k', 'e', 'n', 'd'):
 		l->backend = value;
-	} else if (view_eq(name, VIEW_LIT("server"))) {
+		break;
+	case NAME('s', 'e', 'r', 'v', 'e', 'r', 0):
 		l->server = value;
-	} else if (view_eq(name, VIEW_LIT("ts"))) {
+		break;
+	case NAME('s', 't', 'a', 't', 'u', 's', 0):
+		l->status = status_of(value);
+		break;
+	case NAME('t', 's', 0, 0, 0, 0, 0):
 		l->state = value;
-	} else if (view_eq(name, VIEW_LIT("status"))) {
-		int64_t status = number(value, -1);
-
-		l->status = status >= 0 && status <= 999 ? (int)status : -1;
-	} else if (view_eq(name, VIEW_LIT("tr"))) {
-		l->tr_ms = number(value, -1);
-	} else if (view_eq(name, VIEW_LIT("ta"))) {
-		l->ta_ms = number(value, -1);
-	} else if (view_eq(name, VIEW_LIT("rt"))) {
-		l->key = logline_key(value);
-	} else if (view_eq(name, VIEW_LIT("bytes"))) {
-		l->bytes = number(value, -1);
+		break;
+	case NAME('t', 'a', 0, 0, 0, 0, 0):
+		s->ta = value;
+		break;
+	case NAME('r', 't', 0, 0, 0, 0, 0):
+		s->rt = value;
+		break;
+	default:
+		break;
 	}
 }
 
 /* One element behind its '['; false when it breaks off. */
-static bool element(struct scan *s, struct logline *l, bool *has_ticket)
+static bool element(struct scan *s, struct logline *l)
 {
-	while (s->pos < s->end && *s->pos != ' ' && *s->pos != ']')
-		s->pos++;
+	l->ticket = 0;
+	l->backend = l->server = l->state = s->rt = s->ta = VIEW_NULL;
+	l->status = -1;
+	s->pos = find(s->pos, s->end, ' ', ']');
 	while (eat(s, ' ')) {
-		struct view name = {s->pos, 0}, value;
+		struct view value;
+		uint64_t name;
 
 		if (s->pos < s->end && *s->pos == ']')
 			break;
-		while (s->pos < s->end && *s->pos != '=')
-			s->pos++;
-		name.len = (size_t)(s->pos - name.ptr);
+		s->pos = read_name(s->pos, s->end, &name);
 		if (!eat(s, '=') || !eat(s, '"') || !quoted(s, &value))
 			return false;
-		take(l, name, value, has_ticket);
+		take(s, l, name, value);
 	}
 	return eat(s, ']');
 }
 
 int logline_parse(struct view line, struct logline *ret)
 {
-	struct scan s = {line.ptr, line.ptr + line.len};
-	bool has_ticket = false, any = false;
+	struct scan s = {.pos = line.ptr, .end = line.ptr + line.len};
+	bool any = false;
 
-	*ret = (struct logline){.status = -1, .tr_ms = -1, .ta_ms = -1, .bytes = -1};
 	if (!line.len || !eat(&s, '<') || !skip_until(&s, '>') || !eat(&s, '1') || !eat(&s, ' '))
 		return -EINVAL;
 	for (unsigned i = 0; i < HEADER_FIELDS; i++)
 		if (!skip_until(&s, ' '))
 			return -EINVAL;
-	while (!has_ticket && eat(&s, '[')) {
-		*ret = (struct logline){.status = -1, .tr_ms = -1, .ta_ms = -1, .bytes = -1};
-		if (!element(&s, ret, &has_ticket))
+	while (!s.has_ticket && eat(&s, '[')) {
+		if (!element(&s, ret))
 			return -EINVAL;
 		any = true;
 	}
-	return any ? 0 : -EINVAL;
+	if (!any)
+		return -EINVAL;
+	ret->key = ret->ticket ? 0 : logline_key(s.rt);
+	ret->ta_ms = ret->ticket ? -1 : number(s.ta, -1);
+	return 0;
 }
 
 /* The message behind an octet count. */

@@ -6,9 +6,11 @@
  *   ticket   %[var(txn.inference.ticket)]; absent, empty or "-": a request the agent did not place
  *   backend  %b        server  %s, "<NOSRV>" for none
  *   status   %ST       ts      %ts, the termination state
- *   tr       %Tr, ms to the response's headers, -1 none        ta  %Ta, ms in all
- *   bytes    %B, bytes sent to the client
+ *
+ * and of a line without a ticket what else finds it:
+ *
  *   rt       %rt, HAProxy's own number of the request, which its NOTIFY also had
+ *   ta       %Ta, ms in all
  */
 #ifndef OBSERVE_LOGLINE_H
 #define OBSERVE_LOGLINE_H
@@ -20,9 +22,9 @@
 struct logline {
 	int64_t ticket; /* 0: none */
 	struct view backend, server, state;
-	int status; /* -1: none was sent */
-	int64_t tr_ms, ta_ms, bytes;
-	uint64_t key; /* of rt; 0: none */
+	int status;    /* -1: none was sent */
+	uint64_t key;  /* of rt; 0: none, or there is a ticket */
+	int64_t ta_ms; /* -1: none, or there is a ticket */
 };
 
 /*

@@ -59,18 +59,11 @@ void spop_ack_set_var(struct spop_ack *a, enum spop_scope scope, struct spop_vie
 		      struct spop_value value);
 void spop_ack_unset_var(struct spop_ack *a, enum spop_scope scope, struct spop_view name);
 
-static inline void spop_ack_set_str(struct spop_ack *a, enum spop_scope scope,
-				    struct spop_view name, struct spop_view str)
-{
-	spop_ack_set_var(a, scope, name, spop_value_str(str));
-}
-
+void spop_ack_set_str(struct spop_ack *a, enum spop_scope scope, struct spop_view name,
+		      struct spop_view str);
 /* As INT64: the type HAProxy keeps integers in. */
-static inline void spop_ack_set_int(struct spop_ack *a, enum spop_scope scope,
-				    struct spop_view name, int64_t value)
-{
-	spop_ack_set_var(a, scope, name, spop_value_int64(value));
-}
+void spop_ack_set_int(struct spop_ack *a, enum spop_scope scope, struct spop_view name,
+		      int64_t value);
 
 /* Bytes of the whole frame, or 0 when something did not fit; then buf holds no frame. */
 size_t spop_ack_end(struct spop_ack *a) __attribute__((warn_unused_result));

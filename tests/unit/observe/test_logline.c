@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,49 +21,55 @@ static const struct line_case {
 	int64_t ticket;
 	const char *backend, *server, *ts;
 	int status;
-	int64_t tr_ms, ta_ms, bytes;
+	int64_t ta_ms;
 } cases[] = {
     /* as HAProxy 2.6 and 3.4 write it */
     {HEAD "[inference@32473 ticket=\"5764607523034234881\" backend=\"llama\" server=\"llama1\" "
 	  "status=\"200\" ts=\"--\" tr=\"12\" ta=\"345\" bytes=\"6789\"] 127.0.0.1:5 …",
-     0, INT64_C(5764607523034234881), "llama", "llama1", "--", 200, 12, 345, 6789},
+     0, INT64_C(5764607523034234881), "llama", "llama1", "--", 200, -1},
     /* no ticket: the agent was not asked, or did not place it */
     {HEAD "[inference@32473 ticket=\"\" backend=\"phi4\" server=\"phi1\" status=\"200\"] x", 0, 0,
-     "phi4", "phi1", "", 200, -1, -1, -1},
+     "phi4", "phi1", "", 200, -1},
     {HEAD "[inference@32473 ticket=\"-\" backend=\"phi4\" server=\"<NOSRV>\" status=\"503\" "
 	  "ts=\"SC\" tr=\"-1\" ta=\"+3\"]",
-     0, 0, "phi4", "<NOSRV>", "SC", 503, -1, 3, -1},
+     0, 0, "phi4", "<NOSRV>", "SC", 503, 3},
     /* a client that went before the headers: no status */
-    {HEAD "[i@1 ticket=\"7\" status=\"-1\" ts=\"CH\" tr=\"-1\"]", 0, 7, "", "", "CH", -1, -1, -1,
-     -1},
+    {HEAD "[i@1 ticket=\"7\" status=\"-1\" ts=\"CH\" tr=\"-1\"]", 0, 7, "", "", "CH", -1, -1},
+    /* names that end or begin as ours do, or are longer than any */
+    {HEAD "[i xticket=\"1\" tickets=\"2\" myticket=\"3\" a.long.ticket=\"4\" ticke=\"6\" =\"7\" "
+	  "t=\"8\" mybackend=\"b\" xxserver=\"s\" ticket=\"5\" backend=\"\"]",
+     0, 5, "", "", "", -1, -1},
+    /* values and escapes at every place of a word of eight bytes */
+    {HEAD "[i a=\"1234567\\\"\" b=\"123456\\\\\" c=\"12345678\\]\" server=\"12345678\" "
+	  "backend=\"1234567890abcdefg\" ts=\"\" ta=\"12345678901\" status=\"404\"]",
+     0, 0, "1234567890abcdefg", "12345678", "", 404, INT64_C(12345678901)},
     /* other elements before and after; escapes in values that are none of ours */
     {HEAD "[a b=\"x\\\"] ticket=\\\"9\\\"\"][i@1 ticket=\"8\"][z ticket=\"10\"] m", 0, 8, "", "",
-     "", -1, -1, -1, -1},
-    {HEAD "[a b=\"\\]\\\\\"][i@1 server=\"s\" ticket=\"8\"]", 0, 8, "", "s", "", -1, -1, -1, -1},
+     "", -1, -1},
+    {HEAD "[a b=\"\\]\\\\\"][i@1 server=\"s\" ticket=\"8\"]", 0, 8, "", "s", "", -1, -1},
     /* an element that lacks a ticket leaves nothing behind */
-    {HEAD "[a server=\"evil\" status=\"1\"][i@1 ticket=\"8\"]", 0, 8, "", "", "", -1, -1, -1, -1},
-    {HEAD "[a]", 0, 0, "", "", "", -1, -1, -1, -1},
-    {HEAD "[a ]", 0, 0, "", "", "", -1, -1, -1, -1},
+    {HEAD "[a server=\"evil\" status=\"1\"][i@1 ticket=\"8\"]", 0, 8, "", "", "", -1, -1},
+    {HEAD "[a]", 0, 0, "", "", "", -1, -1},
+    {HEAD "[a ]", 0, 0, "", "", "", -1, -1},
     /* numbers that are none */
-    {HEAD "[i ticket=\"12x\"]", 0, 0, "", "", "", -1, -1, -1, -1},
-    {HEAD "[i ticket=\"99999999999999999999\"]", 0, 0, "", "", "", -1, -1, -1, -1},
-    {HEAD "[i ticket=\"9223372036854775808\"]", 0, 0, "", "", "", -1, -1, -1, -1},
+    {HEAD "[i ticket=\"12x\"]", 0, 0, "", "", "", -1, -1},
+    {HEAD "[i ticket=\"99999999999999999999\"]", 0, 0, "", "", "", -1, -1},
+    {HEAD "[i ticket=\"9223372036854775808\"]", 0, 0, "", "", "", -1, -1},
     /* the largest name that a ticket can have */
-    {HEAD "[i ticket=\"9223372036854775807\"]", 0, INT64_MAX, "", "", "", -1, -1, -1, -1},
-    {HEAD "[i ticket=\"-5\"]", 0, 0, "", "", "", -1, -1, -1, -1},
-    {HEAD "[i ticket=\"5\" status=\"1000\"]", 0, 5, "", "", "", -1, -1, -1, -1},
+    {HEAD "[i ticket=\"9223372036854775807\"]", 0, INT64_MAX, "", "", "", -1, -1},
+    {HEAD "[i ticket=\"-5\"]", 0, 0, "", "", "", -1, -1},
+    {HEAD "[i ticket=\"5\" status=\"1000\"]", 0, 5, "", "", "", -1, -1},
     /* not such a line */
-    {"", -EINVAL, 0, "", "", "", -1, -1, -1, -1},
-    {HEAD "-", -EINVAL, 0, "", "", "", -1, -1, -1, -1},
-    {HEAD "", -EINVAL, 0, "", "", "", -1, -1, -1, -1},
-    {"<134>Mar  1 10:20:30 haproxy[7]: 127.0.0.1 [x ticket=\"5\"]", -EINVAL, 0, "", "", "", -1, -1,
-     -1, -1},
-    {HEAD "[i ticket=\"5\"", -EINVAL, 0, "", "", "", -1, -1, -1, -1},
-    {HEAD "[i ticket=\"5", -EINVAL, 0, "", "", "", -1, -1, -1, -1},
-    {HEAD "[i ticket=5]", -EINVAL, 0, "", "", "", -1, -1, -1, -1},
-    {HEAD "[i ticket", -EINVAL, 0, "", "", "", -1, -1, -1, -1},
-    {"GET / HTTP/1.1", -EINVAL, 0, "", "", "", -1, -1, -1, -1},
-    {"<134", -EINVAL, 0, "", "", "", -1, -1, -1, -1},
+    {"", -EINVAL, 0, "", "", "", -1, -1},
+    {HEAD "-", -EINVAL, 0, "", "", "", -1, -1},
+    {HEAD "", -EINVAL, 0, "", "", "", -1, -1},
+    {"<134>Mar  1 10:20:30 haproxy[7]: 127.0.0.1 [x ticket=\"5\"]", -EINVAL, 0, "", "", "", -1, -1},
+    {HEAD "[i ticket=\"5\"", -EINVAL, 0, "", "", "", -1, -1},
+    {HEAD "[i ticket=\"5", -EINVAL, 0, "", "", "", -1, -1},
+    {HEAD "[i ticket=5]", -EINVAL, 0, "", "", "", -1, -1},
+    {HEAD "[i ticket", -EINVAL, 0, "", "", "", -1, -1},
+    {"GET / HTTP/1.1", -EINVAL, 0, "", "", "", -1, -1},
+    {"<134", -EINVAL, 0, "", "", "", -1, -1},
 };
 
 /* A copy whose last byte touches an unreadable page. */
@@ -96,11 +103,60 @@ static void reads_the_table(void **state)
 			assert_true(view_eq(l.server, view_str(c->server)));
 			assert_true(view_eq(l.state, view_str(c->ts)));
 			assert_int_equal(l.status, c->status);
-			assert_true(l.tr_ms == c->tr_ms && l.ta_ms == c->ta_ms);
-			assert_true(l.bytes == c->bytes);
+			assert_true(l.ta_ms == c->ta_ms);
+			assert_true(c->ticket == 0 || l.key == 0);
 		}
 		munmap(map, size);
 	}
+}
+
+/* Numbers of all lengths, right, and wrong at each place. */
+static void numbers(void **state)
+{
+	static const char wrong[] = "/:x\xb5\x80 ";
+
+	(void)state;
+	for (unsigned len = 1; len < 21; len++) {
+		const char digits[] = "98765432101234567890";
+		char line[200];
+		struct logline l;
+		int64_t want = 0;
+
+		for (unsigned i = 0; i < len && len < 19; i++)
+			want = want * 10 + (digits[i] - '0');
+		/* 9876543210123456789 is more than fits, as is all that is longer. */
+		snprintf(line, sizeof(line), HEAD "[i ticket=\"%.*s\" x=\"\"]", (int)len, digits);
+		assert_int_equal(logline_parse(view_str(line), &l), 0);
+		assert_true(l.ticket == want);
+		for (unsigned i = 0; i < len; i++) {
+			for (const char *w = wrong; *w; w++) {
+				char *at = strchr(line, '"') + 1 + i, kept = *at;
+
+				*at = *w;
+				assert_int_equal(logline_parse(view_str(line), &l), 0);
+				assert_true(l.ticket == 0);
+				*at = kept;
+			}
+		}
+	}
+}
+
+static void keys(void **state)
+{
+	struct logline l;
+
+	(void)state;
+	assert_int_equal(logline_parse(view_str(HEAD "[i ticket=\"\" rt=\"12345\" ta=\"7\"]"), &l),
+			 0);
+	assert_true(l.key == logline_key_of_number(12345) && l.ta_ms == 7);
+	assert_int_equal(logline_parse(view_str(HEAD "[i ticket=\"9\" rt=\"12345\" ta=\"7\"]"), &l),
+			 0);
+	assert_true(l.key == 0 && l.ta_ms == -1 && l.ticket == 9);
+	assert_true(logline_key(view_str("12345")) == logline_key_of_number(12345));
+	assert_true(logline_key(view_str("")) == 0);
+	assert_true(logline_key(view_str("1234a")) >> 63);
+	assert_true(logline_key(view_str("a")) != logline_key(view_str("b")));
+	assert_true(logline_key(view_str("12345678901234567890")) >> 63);
 }
 
 static void no_truncation_reads_too_far(void **state)
@@ -189,6 +245,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(reads_the_table),
+	    cmocka_unit_test(numbers),
+	    cmocka_unit_test(keys),
 	    cmocka_unit_test(no_truncation_reads_too_far),
 	    cmocka_unit_test(frames_at_every_split),
 	    cmocka_unit_test(a_line_without_an_end),
