@@ -236,3 +236,12 @@ void address_unlink(const struct address *a)
 	if (a->owned && lstat(unix_path(a), &st) == 0 && st.st_dev == a->dev && st.st_ino == a->ino)
 		unlink(unix_path(a));
 }
+
+uint16_t address_port(const struct address *a)
+{
+	if (a->addr.ss_family == AF_INET)
+		return ntohs(((const struct sockaddr_in *)&a->addr)->sin_port);
+	if (a->addr.ss_family == AF_INET6)
+		return ntohs(((const struct sockaddr_in6 *)&a->addr)->sin6_port);
+	return 0;
+}

@@ -35,4 +35,7 @@ int address_listen(struct address *a, int type, int backlog, uint32_t mode, cons
  * called before the socket is closed: whoever finds the file without a listener takes it over. */
 void address_unlink(const struct address *a);
 
+/* The port of an IP address; 0: it has none. */
+uint16_t address_port(const struct address *a);
+
 #endif

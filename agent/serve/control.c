@@ -149,6 +149,7 @@ static int make_doors(struct control *c)
 	    .find = place_find,
 	    .arg = c,
 	};
+	struct nudge_env nudge = {.base = c->base};
 	const struct listener_env listener = {
 	    .base = c->base,
 	    .workers = c->workers,
@@ -159,6 +160,10 @@ static int make_doors(struct control *c)
 	c->feedback = feedback_new(&feedback, c->conf);
 	if (!c->feedback)
 		return -EIO;
+	nudge.ports = feedback_ports(c->feedback, &nudge.nports);
+	c->nudge = nudge_new(&nudge);
+	if (!c->nudge)
+		return -ENOMEM;
 	c->admin = admin_new(c->base, c->conf, page_table, c);
 	if (!c->admin)
 		return -EIO;
@@ -321,28 +326,26 @@ bool control_ready(const struct control *c)
 	return !c->stopping && discover_snapshot(c->discover)->ready;
 }
 
-/* When the HAProxy process that answered the runtime socket last began, and when it answered; 0:
- * not known. */
-static uint64_t haproxy_start(const struct control *c, uint64_t *ret_seen_ns)
+/* When the HAProxy process that answered the runtime socket last began; 0: not known. */
+static uint64_t haproxy_start(const struct haproxy_status *h)
 {
-	struct discover_status s;
-
-	discover_status(c->discover, &s);
-	*ret_seen_ns = s.haproxy.last_good_ns;
-	if (!s.haproxy.good || s.haproxy.uptime_s > s.haproxy.last_good_ns / CLOCK_NS_PER_S)
+	if (!h->good || h->uptime_s > h->last_good_ns / CLOCK_NS_PER_S)
 		return 0;
-	return s.haproxy.last_good_ns - s.haproxy.uptime_s * CLOCK_NS_PER_S;
+	return h->last_good_ns - h->uptime_s * CLOCK_NS_PER_S;
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct control *c = arg;
-	uint64_t seen_ns, start_ns = haproxy_start(c, &seen_ns);
+	uint64_t now = clock_mono_ns();
+	struct discover_status s;
 
 	(void)fd;
 	(void)what;
-	feedback_tick(c->feedback, clock_mono_ns(), c->conf->timeouts.ticket_ms * CLOCK_NS_PER_MS,
-		      start_ns, seen_ns);
+	discover_status(c->discover, &s);
+	feedback_tick(c->feedback, now, c->conf->timeouts.ticket_ms * CLOCK_NS_PER_MS,
+		      haproxy_start(&s.haproxy), s.haproxy.last_good_ns);
+	nudge_tick(c->nudge, c->conf, s.haproxy.version, feedback_missing(c->feedback), now);
 	watch_tick(c->watch);
 	listen_to_beats(c);
 }
@@ -447,6 +450,7 @@ struct control *control_free(struct control *c)
 	free(c->beats);
 	free(c->beat_ns);
 	c->admin = admin_free(c->admin);
+	c->nudge = nudge_free(c->nudge);
 	c->feedback = feedback_free(c->feedback);
 	c->watch = watch_free(c->watch);
 	free_events(c);

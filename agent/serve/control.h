@@ -10,6 +10,7 @@
 #include "config/config.h"
 #include "serve/feedback.h"
 #include "serve/listener.h"
+#include "serve/nudge.h"
 #include "serve/watch.h"
 #include "serve/worker.h"
 
@@ -25,6 +26,7 @@ struct control {
 	struct watch *watch;
 	struct discover *discover; /* the watch's */
 	struct feedback *feedback;
+	struct nudge *nudge;
 	struct listener *listener;
 	struct admin *admin;
 	struct event *tick, *drained, *signals[4];

@@ -65,6 +65,9 @@ struct feedback {
 	unsigned nstreams;
 	size_t nears;
 	struct ear *ears;
+	size_t nports;
+	uint16_t *ports;   /* of TCP */
+	bool by_datagrams; /* one came */
 	uint64_t complained_ns, evicted_ns, expired_told;
 	uint64_t silent_ns; /* when a stream closed last; 0: none did, or its dead are buried */
 	size_t nlost;
@@ -289,6 +292,7 @@ static void on_datagram(evutil_socket_t fd, short what, void *arg)
 
 		if (n < 0)
 			return;
+		f->by_datagrams = true;
 		while (n > 0 && f->datagram[n - 1] == '\n')
 			n--;
 		feedback_line(f, (struct view){f->datagram, (size_t)n});
@@ -344,6 +348,7 @@ static bool listen_on(struct feedback *f, const char *text, const struct config 
 			socklen_t len = sizeof(address.addr);
 
 			getsockname(e->fd, (void *)&address.addr, &len);
+			f->ports[f->nports++] = address_port(&address);
 		}
 	}
 	if (r < 0) {
@@ -365,7 +370,8 @@ struct feedback *feedback_new(const struct feedback_env *env, const struct confi
 	f->env = *env;
 	LIST_INIT(&f->streams);
 	f->ears = calloc(2 * conf->listen.feedback.n + 1, sizeof(*f->ears));
-	if (!f->ears)
+	f->ports = calloc(conf->listen.feedback.n + 1, sizeof(*f->ports));
+	if (!f->ears || !f->ports)
 		return feedback_free(f);
 	for (size_t i = 0; i < conf->listen.feedback.n; i++)
 		if (!listen_on(f, conf->listen.feedback.items[i], conf))
@@ -391,6 +397,7 @@ struct feedback *feedback_free(struct feedback *f)
 				close(e->fd);
 		}
 		free(f->ears);
+		free(f->ports);
 		free(f);
 	}
 	return NULL;
@@ -443,4 +450,15 @@ void feedback_tick(struct feedback *f, uint64_t now_ns, uint64_t ticket_age_ns,
 void feedback_counts(const struct feedback *f, struct feedback_counts *ret)
 {
 	*ret = f->counts;
+}
+
+bool feedback_missing(const struct feedback *f)
+{
+	return f->nstreams == 0 && !f->by_datagrams && tickets_open(f->env.tickets) > 0;
+}
+
+const uint16_t *feedback_ports(const struct feedback *f, size_t *ret_n)
+{
+	*ret_n = f->nports;
+	return f->ports;
 }

@@ -5,6 +5,8 @@
 #ifndef SERVE_FEEDBACK_H
 #define SERVE_FEEDBACK_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include "base/view.h"
 #include "config/config.h"
@@ -47,5 +49,10 @@ void feedback_line(struct feedback *f, struct view line);
 void feedback_tick(struct feedback *f, uint64_t now_ns, uint64_t ticket_age_ns,
 		   uint64_t haproxy_start_ns, uint64_t haproxy_seen_ns);
 void feedback_counts(const struct feedback *f, struct feedback_counts *ret);
+
+/* Requests are under way, their ends come by a ring, and no ring is connected. */
+bool feedback_missing(const struct feedback *f);
+/* The TCP ports listened on; as long as @f lives. */
+const uint16_t *feedback_ports(const struct feedback *f, size_t *ret_n);
 
 #endif
