@@ -8,7 +8,8 @@ capabilities:
 {{/* What haproxy.cfg and spoe-inference.conf read. */}}
 {{- define "bbr.environment" -}}
 INFERENCE_NO_CHROOT: "1"
-INFERENCE_POOLS: "kubernetes"
+INFERENCE_POOLS: "1"
+INFERENCE_KUBERNETES: "1"
 INFERENCE_DIR: /usr/local/etc/haproxy
 INFERENCE_LOG: stdout
 INFERENCE_STATS_SOCKET: /run/spoa-inference/haproxy.sock

@@ -66,7 +66,6 @@ haproxy:
   socket: /run/spoa-inference/haproxy.sock
   map_file: /run/spoa-inference/models.map
 kubernetes:
-  enabled: true
   routing: {{ .Values.kubernetes.routing }}
   service: {{ .Release.Namespace }}/{{ include "bbr.name" . }}
   {{- with .Values.kubernetes.watchNamespaces }}
