@@ -9,14 +9,9 @@
  */
 #include "discover/map.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "discover/file.h"
 #include "discover/runtime.h"
 
 static const char head[] = "# model backend; written by spoa-inference, which overwrites changes\n";
@@ -202,102 +197,7 @@ struct view map_batch(const struct map *m, size_t from, size_t max, size_t *ret_
 	return (struct view){begin, (size_t)(end - begin)};
 }
 
-static bool file_holds(const struct map *m, const char *path, struct stat *ret_stat)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	char *text = NULL;
-	size_t len = 0;
-	ssize_t r = 0;
-	bool same = false;
-
-	if (fd >= 0 && fstat(fd, ret_stat) == 0 && (size_t)ret_stat->st_size == m->len)
-		text = malloc(m->len + 1);
-	while (text && len <= m->len && (r = read(fd, text + len, m->len + 1 - len)) > 0)
-		len += (size_t)r;
-	if (text && r == 0)
-		same = len == m->len && memcmp(text, m->text, len) == 0;
-	free(text);
-	if (fd >= 0)
-		close(fd);
-	return same;
-}
-
-static int write_all(int fd, const char *text, size_t len)
-{
-	while (len) {
-		ssize_t r = write(fd, text, len);
-
-		if (r < 0 && errno == EINTR)
-			continue;
-		if (r < 0)
-			return -errno;
-		text += r;
-		len -= (size_t)r;
-	}
-	return fsync(fd) < 0 ? -errno : 0;
-}
-
-static void sync_directory(const char *path)
-{
-	char *copy = strdup(path);
-	int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-
-	if (fd >= 0) {
-		/* The name may come a little later; the content is safe. */
-		(void)!fsync(fd);
-		close(fd);
-	}
-	free(copy);
-}
-
-static int replace(const struct map *m, const char *path, const struct stat *old,
-		   const char **ret_what)
-{
-	char *beside;
-	int fd, r;
-
-	*ret_what = "write a file beside it";
-	if (asprintf(&beside, "%s.XXXXXX", path) < 0)
-		return -ENOMEM;
-	fd = mkostemp(beside, O_CLOEXEC);
-	if (fd < 0) {
-		r = -errno;
-		free(beside);
-		return r;
-	}
-	r = fchmod(fd, old->st_mode ? old->st_mode & 07777 : 0644) < 0 ? -errno : 0;
-	/* Only root can; the mode is what HAProxy needs. */
-	if (old->st_mode)
-		(void)!fchown(fd, old->st_uid, old->st_gid);
-	if (r == 0)
-		r = write_all(fd, m->text, m->len);
-	close(fd);
-	if (r == 0) {
-		*ret_what = "rename the new file over it";
-		r = rename(beside, path) < 0 ? -errno : 0;
-	}
-	if (r < 0)
-		unlink(beside);
-	else
-		sync_directory(path);
-	free(beside);
-	return r;
-}
-
 int map_write(const struct map *m, const char *path, const char **ret_what)
 {
-	struct stat old = {0};
-	char *real;
-	int r;
-
-	if (file_holds(m, path, &old))
-		return 0;
-	if (old.st_mode && !S_ISREG(old.st_mode)) {
-		*ret_what = "replace what is not a file";
-		return -EINVAL;
-	}
-	real = realpath(path, NULL);
-	r = replace(m, real ? real : path, &old, ret_what);
-	free(real);
-	return r < 0 ? r : 1;
+	return file_replace(path, (struct view){m->text, m->len}, ret_what);
 }

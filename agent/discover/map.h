@@ -35,9 +35,7 @@ bool map_equals(const struct map *m, struct view shown);
 struct view map_batch(const struct map *m, size_t from, size_t max, size_t *ret_next);
 
 /*
- * Makes @path hold the map's text, by a file beside it and rename(), with the old one's mode; a
- * symbolic link is followed. 1: written; 0: it was so already; -errno: *ret_what says which step
- * failed (a constant).
+ * Makes @path hold the map's text: file_replace().
  */
 int map_write(const struct map *m, const char *path, const char **ret_what)
     __attribute__((warn_unused_result));

@@ -219,10 +219,13 @@ static bool is_name(struct view v)
 	return v.len > 0;
 }
 
-enum { S_BACKEND, S_SERVER, S_ADDR, S_OP, S_ADMIN, S_WEIGHT, S_PORT, S_FQDN, S_SSL, S_N };
-static const char *const server_columns[S_N] = {"be_name",      "srv_name",        "srv_addr",
-						"srv_op_state", "srv_admin_state", "srv_uweight",
-						"srv_port",     "srv_fqdn",        "srv_use_ssl"};
+/* srv_check_state: HAProxy's CHK_ST_ENABLED */
+#define CHECK_ENABLED 0x04
+
+enum { S_BACKEND, S_SERVER, S_ADDR, S_OP, S_ADMIN, S_WEIGHT, S_PORT, S_FQDN, S_SSL, S_CHECK, S_N };
+static const char *const server_columns[S_N] = {
+    "be_name",     "srv_name", "srv_addr", "srv_op_state", "srv_admin_state",
+    "srv_uweight", "srv_port", "srv_fqdn", "srv_use_ssl",  "srv_check_state"};
 
 int runtime_servers(struct view part, struct runtime_table *ret)
 {
@@ -275,6 +278,7 @@ int runtime_servers_next(struct runtime_table *t, struct runtime_server *ret)
 	    .op = (int)(number_or(f[S_OP], RUNTIME_RUNNING) & 0xff),
 	    .weight = number_or(f[S_WEIGHT], 1),
 	    .ssl = view_eq(f[S_SSL], VIEW_LIT("1")),
+	    .checking = number_or(f[S_CHECK], CHECK_ENABLED) & CHECK_ENABLED,
 	};
 	if (!is_name(f[S_BACKEND]) || !is_name(f[S_SERVER]))
 		return -EPROTO;

@@ -72,6 +72,7 @@ struct runtime_server {
 	int op;                       /* enum runtime_op; unknown numbers as they are */
 	uint32_t weight;
 	bool ssl;
+	bool checking; /* its health check is switched on; meaningless for one without any */
 };
 
 /* 0, or -EPROTO: another format version, or a column is missing. */

@@ -23,6 +23,12 @@
 #define FOLLOW_ENV_FILE   "00-inference-env.cfg"
 #define FOLLOW_POOLS_FILE "90-inference-pools.cfg"
 
+/* Checked every two seconds, suspected at once when connections fail. Commands at run time take
+ * nothing from a `default-server` line, so every server has them in full. */
+#define FOLLOW_KEYWORDS                                                                            \
+	"check inter 2s fastinter 500ms downinter 1s fall 3 rise 1 "                               \
+	"observe layer4 error-limit 5 on-error fastinter"
+
 struct event_base;
 struct follow;
 struct plan;
@@ -35,6 +41,8 @@ struct follow_conf {
 	uint32_t poll_ms, timeout_ms;
 	uint64_t max_answer;
 	uint32_t reload_ms; /* at most one reload in this time */
+	const char
+	    *keywords; /* of every server line, as haproxy.cfg has them; NULL: FOLLOW_KEYWORDS */
 };
 
 struct follow_hooks {
