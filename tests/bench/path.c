@@ -162,7 +162,7 @@ static void make_line(struct house *h)
 	static char text[] =
 	    "<134>1 2025-01-15T10:20:30.123456+00:00 gateway haproxy 4242 - "
 	    "[inference@32473 ticket=\"0000000000000000000\" rt=\"17\" backend=\"llama\" "
-	    "server=\"server1\" status=\"200\" ts=\"--\" tr=\"1\" ta=\"2\" bytes=\"215\"] "
+	    "server=\"server1\" status=\"200\" ts=\"--\" ta=\"2\"] "
 	    "127.0.0.1:45678 [15/Jan/2025:10:20:30.121] inference llama/server1 0/0/0/1/2 200 215 "
 	    "- - ---- 100/100/20/7/0 0/0 \"POST /v1/chat/completions HTTP/1.1\"\n";
 

@@ -49,8 +49,8 @@ void tell_ticket(struct tell *t, int64_t ticket)
 	n = snprintf(line, sizeof(line),
 		     "<134>1 2025-01-15T10:20:30.123456+00:00 gateway haproxy 4242 - "
 		     "[inference@32473 ticket=\"%" PRId64 "\" rt=\"%" PRIu64
-		     "\" backend=\"llama\" server=\"llama1\" status=\"200\" ts=\"--\" tr=\"1\" "
-		     "ta=\"2\" bytes=\"215\"] 127.0.0.1:45678 [15/Jan/2025:10:20:30.121] inference "
+		     "\" backend=\"llama\" server=\"llama1\" status=\"200\" ts=\"--\" "
+		     "ta=\"2\"] 127.0.0.1:45678 [15/Jan/2025:10:20:30.121] inference "
 		     "llama/llama1 0/0/0/1/2 200 215 - - ---- 100/100/20/7/0 0/0 "
 		     "\"POST /v1/chat/completions HTTP/1.1\"\n",
 		     ticket, t->lines & UINT32_MAX);
