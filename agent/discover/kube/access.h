@@ -61,10 +61,4 @@ const char *kube_access_namespace(const struct kube_access *a);
 const char *kube_access_server(const struct kube_access *a);
 const char *kube_access_name(const struct kube_access *a);
 
-/* The pure part, for tests: a kubeconfig's text. @dir: what relative paths start at. */
-struct view;
-int kube_access_parse(struct view text, const char *dir, const char *context,
-		      struct config_errors *ret_errors, struct kube_access **ret)
-    __attribute__((warn_unused_result));
-
 #endif
