@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/textfile.h"
 #include "discover/runtime.h"
 #include "net/ask.h"
 #include "net/timer.h"
@@ -272,15 +273,16 @@ static void answered(const struct ask_answer *answer, void *arg);
 
 static void step(struct mapsync *s, enum step to)
 {
+	struct textfile file;
 	char *text = NULL;
-	size_t len = 0;
-	FILE *out = open_memstream(&text, &len);
+	size_t len;
 	int r = -ENOMEM;
 
 	s->step = to;
-	if (out) {
-		put_question(s, out);
-		if (fclose(out) == 0)
+	if (textfile_open(&file)) {
+		put_question(s, file.out);
+		text = textfile_close(&file, &len);
+		if (text)
 			r = ask(s->base, s->conf->haproxy.socket, (struct view){text, len},
 				s->conf->haproxy.timeout_ms, s->conf->haproxy.max_answer, answered,
 				s, &s->ask);

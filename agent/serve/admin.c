@@ -9,7 +9,9 @@
  * Room is for limits.admin_connections. One more takes the place of the oldest, the ones that only
  * wait for their peer's end before the others: whoever asks at once, as probes do, is answered
  * within a turn of the loop, however many connect to say nothing. Therefore few are accepted in one
- * turn: each gets its own before it can be the oldest.
+ * turn: each gets its own before it can be the oldest. And handshakes of TLS are paid for by this
+ * thread, which follows the servers and closes the tickets too: past HANDSHAKES_A_SECOND the kernel
+ * keeps who knocks at TCP doors waiting; nobody is refused for it.
  */
 #include "serve/admin.h"
 
@@ -22,16 +24,20 @@
 #include <sys/queue.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "discover/token.h"
 #include "serve/address.h"
 #include "serve/httpconn.h"
+#include "base/textfile.h"
 #include "serve/tls.h"
 
 #define BACKLOG        128
 #define ACCEPTS_A_TURN 8
 /* accept() out of descriptors: the kernel keeps the peer waiting, we try again after this. */
 #define PAUSE_MS 100
+/* TLS handshakes, at a millisecond of this thread's each: so many a second, as many at once. */
+#define HANDSHAKES_A_SECOND 100
 
 struct door {
 	struct admin *admin;
@@ -54,6 +60,8 @@ struct admin {
 	struct admin_counts counts;
 	struct event *resume;
 	bool failing;
+	double handshakes;   /* that may be begun now */
+	uint64_t counted_ns; /* when that was so */
 	size_t ndoors;
 	struct door *doors;
 };
@@ -72,12 +80,16 @@ static void answer_text(struct httpconn *c, int status, const char *extra, const
 static void answer_page(struct admin *a, struct httpconn *c, const struct admin_page *page,
 			bool head_only)
 {
+	struct textfile file;
 	char *body = NULL;
-	size_t len = 0;
-	FILE *out = open_memstream(&body, &len);
-	int status = out ? page->write(a->arg, out) : 500;
+	int status = 500;
+	size_t len;
 
-	if (out && fclose(out) == 0) {
+	if (textfile_open(&file)) {
+		status = page->write(a->arg, file.out);
+		body = textfile_close(&file, &len);
+	}
+	if (body && status != 500) {
 		httpconn_answer_consume(c, status, page->content_type, "", body, len, head_only);
 		return;
 	}
@@ -198,6 +210,7 @@ static void take(struct admin *a, const struct door *d, int fd)
 
 	while (a->nconns && a->nconns >= a->max_connections)
 		make_room(a);
+	a->handshakes -= a->tls && !trusted;
 	bev = a->tls && !trusted ? tls_accept(a->tls, a->base, fd)
 				 : bufferevent_socket_new(a->base, fd, BEV_OPT_CLOSE_ON_FREE);
 	if (!bev)
@@ -210,9 +223,18 @@ static void take(struct admin *a, const struct door *d, int fd)
 	a->nconns++;
 }
 
-static void pause_doors(struct admin *a, int err)
+static void close_doors(struct admin *a, bool tls_only)
 {
 	const struct timeval wait = {.tv_usec = PAUSE_MS * 1000};
+
+	for (size_t i = 0; i < a->ndoors; i++)
+		if (!tls_only || a->doors[i].address.addr.ss_family != AF_UNIX)
+			event_del(a->doors[i].knock);
+	event_add(a->resume, &wait);
+}
+
+static void pause_doors(struct admin *a, int err)
+{
 	struct log_line l;
 
 	if (!a->failing) {
@@ -223,9 +245,27 @@ static void pause_doors(struct admin *a, int err)
 		log_end(&l);
 	}
 	a->failing = true;
-	for (size_t i = 0; i < a->ndoors; i++)
-		event_del(a->doors[i].knock);
-	event_add(a->resume, &wait);
+	close_doors(a, false);
+}
+
+/* Whether @d may take one more now; if not, TLS's doors are closed for a moment. */
+static bool may_take(struct admin *a, const struct door *d)
+{
+	uint64_t now = clock_mono_ns();
+
+	if (!a->tls || d->address.addr.ss_family == AF_UNIX)
+		return true;
+	a->handshakes +=
+	    (double)(now - a->counted_ns) / (double)CLOCK_NS_PER_S * HANDSHAKES_A_SECOND;
+	if (a->handshakes > HANDSHAKES_A_SECOND)
+		a->handshakes = HANDSHAKES_A_SECOND;
+	a->counted_ns = now;
+	if (a->handshakes < 1) {
+		a->counts.held++;
+		close_doors(a, true);
+		return false;
+	}
+	return true;
 }
 
 static void on_resume(evutil_socket_t fd, short what, void *arg)
@@ -245,7 +285,7 @@ static void on_knock(evutil_socket_t fd, short what, void *arg)
 	uint32_t most = a->max_connections < ACCEPTS_A_TURN ? a->max_connections : ACCEPTS_A_TURN;
 
 	(void)what;
-	for (uint32_t i = 0; i < most; i++) {
+	for (uint32_t i = 0; i < most && may_take(a, d); i++) {
 		int peer = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (peer >= 0) {
@@ -332,6 +372,8 @@ struct admin *admin_new(struct event_base *base, const struct config *conf,
 	a->timeout_ms = conf->timeouts.admin_ms;
 	a->owner = (struct httpconn_owner){.asked = on_asked, .gone = on_gone, .arg = a};
 	a->tokens = tokens_new();
+	a->handshakes = HANDSHAKES_A_SECOND;
+	a->counted_ns = clock_mono_ns();
 	a->resume = event_new(base, -1, 0, on_resume, a);
 	a->doors = calloc(conf->listen.admin.n + 1, sizeof(*a->doors));
 	if (!a->tokens || !a->resume || !a->doors || !arm(a, conf) || !open_doors(a, conf))

@@ -25,6 +25,7 @@ struct admin_counts {
 	uint64_t accepted, unauthorized;
 	uint64_t evicted; /* made room at limits.admin_connections */
 	uint64_t late;    /* past timeouts.admin */
+	uint64_t held;    /* times that TLS handshakes came too fast, and had to wait */
 };
 
 /* Serves GET and HEAD of @pages (ended by a NULL path) on every address of listen.admin, with the

@@ -164,6 +164,9 @@ static int make_doors(struct control *c)
 	c->nudge = nudge_new(&nudge);
 	if (!c->nudge)
 		return -ENOMEM;
+	c->models_page = models_page_new(c->started_ns);
+	if (!c->models_page)
+		return -ENOMEM;
 	c->admin = admin_new(c->base, c->conf, page_table, c);
 	if (!c->admin)
 		return -EIO;
@@ -371,10 +374,25 @@ static int make_events(struct control *c)
 
 /* --- life --- */
 
+/* libevent's own warnings, as lines of ours. */
+static void on_libevent(int severity, const char *text)
+{
+	static const enum log_level levels[] = {
+	    [EVENT_LOG_DEBUG] = LOG_LEVEL_DEBUG,
+	    [EVENT_LOG_MSG] = LOG_LEVEL_INFO,
+	    [EVENT_LOG_WARN] = LOG_LEVEL_WARNING,
+	    [EVENT_LOG_ERR] = LOG_LEVEL_ERROR,
+	};
+
+	log_event(severity >= 0 && severity <= EVENT_LOG_ERR ? levels[severity] : LOG_LEVEL_ERROR,
+		  "libevent", "text", text, NULL);
+}
+
 static int build(struct control *c)
 {
 	int r;
 
+	event_set_log_callback(on_libevent);
 	c->base = event_base_new();
 	if (!c->base)
 		return -ENOMEM;
@@ -451,6 +469,7 @@ struct control *control_free(struct control *c)
 	free(c->beat_ns);
 	c->admin = admin_free(c->admin);
 	c->nudge = nudge_free(c->nudge);
+	c->models_page = models_page_free(c->models_page);
 	c->feedback = feedback_free(c->feedback);
 	c->watch = watch_free(c->watch);
 	free_events(c);

@@ -29,6 +29,7 @@ struct control {
 	struct nudge *nudge;
 	struct listener *listener;
 	struct admin *admin;
+	struct models_page *models_page;
 	struct event *tick, *drained, *signals[4];
 	unsigned nworkers;
 	struct worker *workers;

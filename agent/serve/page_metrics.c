@@ -84,6 +84,7 @@ static void write_admin(FILE *out, const struct control *c)
 	prom_sample(out, METRIC_ADMIN_REFUSED, (double)n.unauthorized, "why", "unauthorized", NULL);
 	prom_sample(out, METRIC_ADMIN_REFUSED, (double)n.evicted, "why", "evicted", NULL);
 	prom_sample(out, METRIC_ADMIN_REFUSED, (double)n.late, "why", "late", NULL);
+	prom_single(out, METRIC_ADMIN_HELD, (double)n.held);
 }
 
 static void write_tickets(FILE *out, const struct control *c)

@@ -1,14 +1,24 @@
 /*
  * /v1/models: one OpenAI list of what can be asked for now, in all pools. HAProxy serves it to
- * clients, so it tells names and nothing else.
+ * clients, so it tells names and nothing else, and it is kept: whoever asks a thousand times a
+ * second costs a comparison each time, and not 10,000 objects. It is made anew when another
+ * snapshot is in force, or another set of pools has somebody who serves.
  */
 #include "serve/page.h"
 
-#include <cJSON.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "serve/control.h"
+#include "serve/pagejson.h"
+
+struct models_page {
+	char *text; /* NULL: none is kept */
+	uint64_t version;
+	uint32_t npools;
+	bool *serves;     /* by pool, as they were for @text */
+	uint64_t created; /* wall seconds when the agent began: once found it stays */
+};
 
 /* Whether waiting for it makes sense: somebody is up there, or nobody knows. */
 static bool pool_serves(const struct control *c, const struct pool *p)
@@ -22,82 +32,123 @@ static bool pool_serves(const struct control *c, const struct pool *p)
 }
 
 struct asked_for {
-	const struct control *c;
 	const struct snapshot *s;
+	const bool *serves; /* by pool */
 };
 
 static bool rule_serves(int32_t pool, void *arg)
 {
 	const struct asked_for *a = arg;
 
-	return pool_serves(a->c, &a->s->pools[pool]);
+	return a->serves[pool];
 }
 
 /* Somebody serves it by its name, or by a rule for some host and path. */
-static bool is_served(const struct control *c, const struct snapshot *s,
-		      const struct route_def *def)
+static bool is_served(struct asked_for *a, const struct route_def *def)
 {
-	struct asked_for asked = {c, s};
+	const struct snapshot *s = a->s;
 	struct view base = def->base.len ? def->base : def->model;
 
 	if (def->hidden)
 		return false;
-	if (s->rules && rules_reach(s->rules, def->model, base, rule_serves, &asked))
+	if (s->rules && rules_reach(s->rules, def->model, base, rule_serves, a))
 		return true;
 	return def->pool != SNAPSHOT_NO_POOL && route_table_get(s->routes, def->model) == def &&
-	       pool_serves(c, &s->pools[def->pool]);
+	       a->serves[def->pool];
 }
 
-/* Views are not terminated; model names hold no NUL. */
-static void add_view(cJSON *object, const char *key, struct view v)
+static bool *who_serves(const struct control *c, const struct snapshot *s)
 {
-	char *copy = view_dup(v);
+	bool *serves = calloc(s->npools + 1, sizeof(*serves));
 
-	if (copy)
-		cJSON_AddStringToObject(object, key, copy);
-	free(copy);
+	for (uint32_t i = 0; serves && i < s->npools; i++)
+		serves[i] = pool_serves(c, &s->pools[i]);
+	return serves;
 }
 
-static cJSON *model_object(const struct control *c, const struct route_def *def)
+static void add_model(cJSON *list, const struct route_def *def, uint64_t created)
 {
 	cJSON *m = cJSON_CreateObject();
-	uint64_t age_s = (clock_mono_ns() - c->started_ns) / CLOCK_NS_PER_S;
 
-	add_view(m, "id", def->model);
+	pagejson_add_view(m, "id", def->model);
 	cJSON_AddStringToObject(m, "object", "model");
-	cJSON_AddNumberToObject(m, "created", (double)(clock_wall_ns() / CLOCK_NS_PER_S - age_s));
+	cJSON_AddNumberToObject(m, "created", (double)created);
 	cJSON_AddStringToObject(m, "owned_by", "spoa-inference");
 	if (def->base.len && !view_eq(def->base, def->model))
-		add_view(m, "parent", def->base);
-	return m;
+		pagejson_add_view(m, "parent", def->base);
+	cJSON_AddItemToArray(list, m);
 }
 
-int page_models(void *control, FILE *out)
+static char *make(const struct snapshot *s, const bool *serves, uint64_t created)
 {
-	const struct control *c = control;
-	const struct snapshot *s = discover_snapshot(c->discover);
-	cJSON *root = cJSON_CreateObject(), *data;
-	char *text;
+	struct asked_for asked = {s, serves};
+	cJSON *root = pagejson_begin(), *data;
 
 	cJSON_AddStringToObject(root, "object", "list");
 	data = cJSON_AddArrayToObject(root, "data");
 	for (size_t i = 0; i < route_table_count(s->routes); i++) {
 		const struct route_def *def = route_table_at(s->routes, i);
 
-		if (is_served(c, s, def))
-			cJSON_AddItemToArray(data, model_object(c, def));
+		if (is_served(&asked, def))
+			add_model(data, def, created);
 	}
 	for (size_t i = 0; s->rules && i < route_table_count(s->models); i++) {
 		const struct route_def *def = route_table_at(s->models, i);
 
-		if (!route_table_get(s->routes, def->model) && is_served(c, s, def))
-			cJSON_AddItemToArray(data, model_object(c, def));
+		if (!route_table_get(s->routes, def->model) && is_served(&asked, def))
+			add_model(data, def, created);
 	}
-	text = cJSON_PrintUnformatted(root);
-	cJSON_Delete(root);
+	return pagejson_end_consume(root, false);
+}
+
+struct models_page *models_page_new(uint64_t started_ns)
+{
+	struct models_page *page = calloc(1, sizeof(*page));
+
+	if (page)
+		page->created = (clock_wall_ns() - (clock_mono_ns() - started_ns)) / CLOCK_NS_PER_S;
+	return page;
+}
+
+struct models_page *models_page_free(struct models_page *page)
+{
+	if (page) {
+		free(page->text);
+		free(page->serves);
+		free(page);
+	}
+	return NULL;
+}
+
+/* The list of now, kept; NULL: out of memory. */
+static const char *text_of(struct models_page *page, const struct control *c)
+{
+	const struct snapshot *s = discover_snapshot(c->discover);
+	bool *serves = who_serves(c, s);
+
+	if (!serves)
+		return NULL;
+	if (page->text && page->version == s->version && page->npools == s->npools &&
+	    memcmp(page->serves, serves, s->npools * sizeof(*serves)) == 0) {
+		free(serves);
+		return page->text;
+	}
+	free(page->text);
+	free(page->serves);
+	page->text = make(s, serves, page->created);
+	page->serves = serves;
+	page->version = s->version;
+	page->npools = s->npools;
+	return page->text;
+}
+
+int page_models(void *control, FILE *out)
+{
+	const struct control *c = control;
+	const char *text = text_of(c->models_page, c);
+
 	if (!text)
 		return 500;
 	fprintf(out, "%s\n", text);
-	cJSON_free(text);
 	return 200;
 }

@@ -4,24 +4,15 @@
 #include "serve/page.h"
 
 #include <arpa/inet.h>
-#include <cJSON.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "serve/control.h"
+#include "serve/pagejson.h"
 
 static double age_s(uint64_t then_ns)
 {
 	return (double)(clock_mono_ns() - then_ns) / (double)CLOCK_NS_PER_S;
-}
-
-static void add_view(cJSON *object, const char *key, struct view v)
-{
-	char *copy = view_dup(v);
-
-	if (copy)
-		cJSON_AddStringToObject(object, key, copy);
-	free(copy);
 }
 
 static void add_address(cJSON *o, const struct sockaddr_storage *addr)
@@ -54,13 +45,8 @@ static void add_models(cJSON *o, const struct control *c, uint32_t slot)
 		return;
 	cJSON_AddNumberToObject(o, "models_age_s", age_s(v.answered_ns));
 	list = cJSON_AddArrayToObject(o, "models");
-	for (size_t i = 0; i < v.models->n; i++) {
-		char *id = view_dup(v.models->items[i].id);
-
-		if (id)
-			cJSON_AddItemToArray(list, cJSON_CreateString(id));
-		free(id);
-	}
+	for (size_t i = 0; i < v.models->n; i++)
+		pagejson_append_view(list, v.models->items[i].id);
 }
 
 static void add_scrape(cJSON *o, const struct control *c, uint32_t slot)
@@ -147,13 +133,13 @@ static void add_routes(cJSON *root, const struct snapshot *s)
 		const struct pool *p = &s->pools[def->pool];
 		cJSON *o = cJSON_CreateObject();
 
-		add_view(o, "name", def->model);
+		pagejson_add_view(o, "name", def->model);
 		cJSON_AddStringToObject(o, "pool", p->name);
 		cJSON_AddNumberToObject(o, "endpoints", p->n);
 		if (def->base.len)
-			add_view(o, "base", def->base);
+			pagejson_add_view(o, "base", def->base);
 		if (def->target.len)
-			add_view(o, "target", def->target);
+			pagejson_add_view(o, "target", def->target);
 		if (def->hidden)
 			cJSON_AddTrueToObject(o, "hidden");
 		cJSON_AddItemToArray(models, o);
@@ -167,20 +153,20 @@ static cJSON *rule_object(const struct snapshot *s, const struct rule_def *def)
 {
 	cJSON *o = cJSON_CreateObject(), *list;
 
-	add_view(o, "route", def->route);
+	pagejson_add_view(o, "route", def->route);
 	if (def->host.len)
-		add_view(o, "host", def->host);
+		pagejson_add_view(o, "host", def->host);
 	cJSON_AddStringToObject(o, "path_type",
 				def->path_type == RULE_PATH_EXACT ? "exact" : "prefix");
-	add_view(o, "path", def->path.len ? def->path : VIEW_LIT("/"));
+	pagejson_add_view(o, "path", def->path.len ? def->path : VIEW_LIT("/"));
 	if (def->method.len)
-		add_view(o, "method", def->method);
+		pagejson_add_view(o, "method", def->method);
 	list = cJSON_AddObjectToObject(o, "headers");
 	for (size_t i = 0; i < def->nheaders; i++) {
 		char *name = view_dup(def->headers[i].name);
 
 		if (name)
-			add_view(list, name, def->headers[i].value);
+			pagejson_add_view(list, name, def->headers[i].value);
 		free(name);
 	}
 	list = cJSON_AddArrayToObject(o, "pools");
@@ -271,7 +257,7 @@ int page_state(void *control, FILE *out)
 	const struct control *c = control;
 	const struct snapshot *s = discover_snapshot(c->discover);
 	struct discover_status status;
-	cJSON *root = cJSON_CreateObject();
+	cJSON *root = pagejson_begin();
 	char *text;
 
 	discover_status(c->discover, &status);
@@ -286,11 +272,10 @@ int page_state(void *control, FILE *out)
 	add_pools(root, c, s);
 	add_routes(root, s);
 	add_rules(root, s);
-	text = cJSON_Print(root);
-	cJSON_Delete(root);
+	text = pagejson_end_consume(root, true);
 	if (!text)
 		return 500;
 	fprintf(out, "%s\n", text);
-	cJSON_free(text);
+	free(text);
 	return 200;
 }

@@ -39,6 +39,7 @@ struct rig {
 	struct event *stop, *reload;
 	struct admin *admin;
 	pthread_t thread;
+	struct admin_counts counts; /* at the last order */
 	int wake[2], done[2];
 	uint16_t port;
 	bool tls, is_unix;
@@ -89,6 +90,7 @@ static void on_order(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	admin_reload(r->admin, &r->conf);
+	r->counts = admin_counts(r->admin);
 	assert_int_equal(write(r->done[1], "k", 1), 1);
 }
 
@@ -673,9 +675,8 @@ static void test_start_refuses(void **state)
 
 static struct admin_counts counts_of(struct rig *r)
 {
-	/* The thread's loop stands still while it takes the order; a pipe orders memory enough. */
 	order(r, 'r');
-	return admin_counts(r->admin);
+	return r->counts;
 }
 
 /* Many that say nothing, or begin and never end: a probe gets its answer at once, and the room is
@@ -715,6 +716,51 @@ static void test_flood(void **state)
 	check_flood(false, "GET /small HTTP/1.1\r\nHost: ");
 	check_flood(true, "");
 	check_flood(true, "\x16\x03\x01");
+}
+
+/* Handshakes cost the control thread time: so many a second are begun, the others wait, and none is
+ * refused. */
+static void test_handshakes_wait(void **state)
+{
+	enum { KNOCKS = 220, A_SECOND = 100 };
+	struct timespec from, to;
+	struct rig *r;
+	int fds[KNOCKS];
+	double passed;
+
+	(void)state;
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	r = rig_new(true, NULL);
+	/* As many as the kernel's queue and the first second hold. */
+	for (int i = 0; i < KNOCKS; i++)
+		fds[i] = dial(r);
+	for (;;) {
+		struct admin_counts n = counts_of(r);
+
+		clock_gettime(CLOCK_MONOTONIC, &to);
+		passed =
+		    (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9;
+		assert_true((double)n.accepted <= A_SECOND * (1 + passed) + 1);
+		if (n.accepted == KNOCKS)
+			break;
+		assert_true(passed < PATIENCE_MS / 1000.0);
+		poll(NULL, 0, 5);
+	}
+	assert_true(counts_of(r).held > 0 || passed > 1);
+	expect(r, "GET /small HTTP/1.1\r\n\r\n", 200, "small");
+	for (int i = 0; i < KNOCKS; i++)
+		close(fds[i]);
+	rig_free(r);
+
+	/* What is not encrypted does not wait. */
+	r = rig_new(false, NULL);
+	for (int i = 0; i < KNOCKS; i++)
+		fds[i] = dial(r);
+	expect(r, "GET /small HTTP/1.1\r\n\r\n", 200, "small");
+	assert_int_equal(counts_of(r).held, 0);
+	for (int i = 0; i < KNOCKS; i++)
+		close(fds[i]);
+	rig_free(r);
 }
 
 /* Time is for the whole of it: a byte now and then does not stretch it. */
@@ -767,6 +813,7 @@ int main(void)
 	    cmocka_unit_test(test_certificate_is_read_again),
 	    cmocka_unit_test(test_start_refuses),
 	    cmocka_unit_test(test_flood),
+	    cmocka_unit_test(test_handshakes_wait),
 	    cmocka_unit_test(test_slow),
 	};
 
