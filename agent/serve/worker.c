@@ -3,8 +3,8 @@
  *
  * Its loop is one turn of events, then the chores: reap what was closed. Commands arrive on a
  * pipe: a descriptor to serve, or -1 to stop. Half-received frames are the only memory that grows
- * with what peers send; it is counted against limits.partial, and large buffers are kept for the
- * next large frame, a few at a time, given back when the tick finds them idle.
+ * with what peers send; it is counted against limits.partial. Large buffers are kept for the next
+ * large frame, a few at a time and under the same bound, given back when the tick finds them idle.
  */
 #include "serve/worker.h"
 
@@ -36,27 +36,51 @@ uint64_t worker_chance(struct worker *w)
 	return sum;
 }
 
+/* Gives one spare back; false: there is none. */
+static bool drop_spare(struct worker *w)
+{
+	for (unsigned i = 0; i < WORKER_SPARES; i++) {
+		if (w->spares[i].cap) {
+			munmap(w->spares[i].ptr, w->spares[i].cap);
+			w->kept -= w->spares[i].cap;
+			w->spares[i].cap = 0;
+			return true;
+		}
+	}
+	return false;
+}
+
+static uint8_t *take_spare(struct worker *w, size_t cap)
+{
+	for (unsigned i = 0; i < WORKER_SPARES; i++) {
+		if (w->spares[i].cap == cap) {
+			w->spares[i].cap = 0;
+			w->kept -= cap;
+			return w->spares[i].ptr;
+		}
+	}
+	return NULL;
+}
+
+static uint8_t *map_large(size_t cap)
+{
+	void *ptr = mmap(NULL, cap, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return ptr == MAP_FAILED ? NULL : ptr;
+}
+
 uint8_t *worker_buffer_get(struct worker *w, size_t cap, uint64_t limit)
 {
-	uint8_t *ptr = NULL;
+	uint8_t *ptr;
 
 	if (cap > limit || w->partial > limit - cap)
 		return NULL;
-	if (cap <= LARGE) {
-		ptr = malloc(cap);
-	} else {
-		for (unsigned i = 0; i < WORKER_SPARES && !ptr; i++) {
-			if (w->spares[i].cap == cap) {
-				ptr = w->spares[i].ptr;
-				w->spares[i].cap = 0;
-			}
-		}
-		if (!ptr) {
-			ptr = mmap(NULL, cap, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-				   -1, 0);
-			if (ptr == MAP_FAILED)
-				ptr = NULL;
-		}
+	ptr = cap > LARGE ? take_spare(w, cap) : NULL;
+	if (!ptr) {
+		/* What is kept for the next one is under the same bound. */
+		while (w->kept > limit - cap - w->partial && drop_spare(w))
+			;
+		ptr = cap > LARGE ? map_large(cap) : malloc(cap);
 	}
 	if (ptr)
 		w->partial += cap;
@@ -74,22 +98,11 @@ void worker_buffer_put(struct worker *w, uint8_t *ptr, size_t cap)
 		if (w->spares[i].cap == 0) {
 			w->spares[i].ptr = ptr;
 			w->spares[i].cap = cap;
+			w->kept += cap;
 			return;
 		}
 	}
 	munmap(ptr, cap);
-}
-
-/* One spare a tick: soon nothing is kept while nothing large comes. */
-static void drop_spare(struct worker *w)
-{
-	for (unsigned i = 0; i < WORKER_SPARES; i++) {
-		if (w->spares[i].cap) {
-			munmap(w->spares[i].ptr, w->spares[i].cap);
-			w->spares[i].cap = 0;
-			return;
-		}
-	}
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -101,7 +114,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	stat_add(&w->stats->beats, 1);
 	conn_expire(w, now);
-	drop_spare(w);
+	drop_spare(w); /* one a tick: soon nothing is kept while nothing large comes */
 }
 
 static void on_inbox(evutil_socket_t fd, short what, void *arg)
@@ -213,8 +226,8 @@ void worker_stop(struct worker *w)
 	for (unsigned i = 0; i < 2; i++)
 		if (w->inbox[i] >= 0)
 			close(w->inbox[i]);
-	for (unsigned i = 0; i < WORKER_SPARES; i++)
-		drop_spare(w);
+	while (drop_spare(w))
+		;
 	free(w->in);
 	free(w->out);
 	w->stats = stats_free(w->stats);

@@ -67,7 +67,9 @@ struct worker {
 		uint8_t *ptr;
 		size_t cap;
 	} spares[WORKER_SPARES];
-	uint64_t partial; /* bytes allocated for half-received frames */
+	uint64_t kept; /* bytes of the spares */
+	uint64_t
+	    partial; /* bytes allocated for half-received frames; with @kept ≤ limits.partial */
 	struct decision decision;
 	pthread_t thread;
 	bool started;

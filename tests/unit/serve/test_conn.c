@@ -255,6 +255,43 @@ static void many_who_say_nothing(void **state)
 	demolish(h);
 }
 
+/* What is kept for the next large frame is memory as well: both together stay within the bound. */
+static void spares_share_the_bound(void **state)
+{
+	enum { CAP = 100 * 1024, LIMIT = 5 * CAP };
+	struct worker w = {.kept = 0};
+	uint8_t *ptr[5], *other;
+
+	(void)state;
+	for (size_t i = 0; i < 5; i++) {
+		ptr[i] = worker_buffer_get(&w, CAP, LIMIT);
+		assert_non_null(ptr[i]);
+	}
+	assert_null(worker_buffer_get(&w, 1, LIMIT));
+	for (size_t i = 0; i < 5; i++)
+		worker_buffer_put(&w, ptr[i], CAP);
+	assert_int_equal(w.partial, 0);
+	assert_int_equal(w.kept, LIMIT);
+	/* Of the same size: the one that is kept, another size: some of them go. */
+	other = worker_buffer_get(&w, CAP, LIMIT);
+	assert_non_null(other);
+	assert_int_equal(w.partial + w.kept, LIMIT);
+	worker_buffer_put(&w, other, CAP);
+	other = worker_buffer_get(&w, 2 * CAP + 1, LIMIT);
+	assert_non_null(other);
+	assert_true(w.partial + w.kept <= LIMIT && w.kept == 2 * CAP);
+	worker_buffer_put(&w, other, 2 * CAP + 1);
+	other = worker_buffer_get(&w, 1000, LIMIT);
+	assert_non_null(other);
+	assert_true(w.partial + w.kept <= LIMIT);
+	worker_buffer_put(&w, other, 1000);
+	/* The bound was lowered by a reload: the next one to ask sees to it. */
+	other = worker_buffer_get(&w, 1000, CAP);
+	assert_non_null(other);
+	assert_int_equal(w.kept, 0);
+	worker_buffer_put(&w, other, 1000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -266,6 +303,7 @@ int main(void)
 	    cmocka_unit_test(picks_count_without_tickets),
 	    cmocka_unit_test(the_smallest_frames),
 	    cmocka_unit_test(many_who_say_nothing),
+	    cmocka_unit_test(spares_share_the_bound),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
