@@ -13,14 +13,15 @@ usage() {
 	  --part NAME    this part alone; may be repeated. Parts:
 	                   lint unit unit-asan python fuzz corpus sim
 	                   e2e-agent e2e-2.6 e2e-3.0 e2e-3.2 e2e-3.4 (e2e: all of these)
+	                   kube
 	  --no-install   change nothing outside the checkout: what is missing fails or is skipped
 
 	At the end a table tells, part by part, what passed, failed and was skipped and why; the last
 	line is "N passed, N failed, N skipped". The exit status is 0 when nothing failed.
 
 	environment:
-	  SPOA_CACHE     where the newer HAProxies are kept (Debian folders made by debootstrap)
-	                 [~/.cache/spoa-inference]
+	  SPOA_CACHE     where the newer HAProxies (Debian folders made by debootstrap) and the
+	                 Kubernetes programs are kept [~/.cache/spoa-inference]
 	  SPOA_CHROOTS   the folder that holds them [$SPOA_CACHE/chroots]
 	  SPOA_MIRROR    the Debian mirror they come from [the one apt uses]
 	  FUZZ_SECONDS   for each fuzz target [30]
@@ -53,7 +54,7 @@ expanded=()
 for part in "${parts[@]}"; do
 	case $part in
 	e2e) expanded+=(e2e-agent e2e-2.6 e2e-3.0 e2e-3.2 e2e-3.4) ;;
-	lint|lint-quick|unit|unit-asan|python|fuzz|corpus|sim|e2e-agent|e2e-[0-9].[0-9]*)
+	lint|lint-quick|unit|unit-asan|python|fuzz|corpus|sim|kube|e2e-agent|e2e-[0-9].[0-9]*)
 		expanded+=("$part") ;;
 	*) fail "no part is named $part; --help lists them" ;;
 	esac
@@ -64,14 +65,17 @@ wants() { case " ${parts[*]} " in *" $1"*) return 0 ;; esac; return 1; }
 cd "$ROOT" || exit 1
 started=$SECONDS
 if [ -n "$install" ]; then
-	install_packages tests || fail "the packages could not be installed"
-	if wants python || wants e2e || wants sim; then
+	for_kube=
+	if wants kube; then for_kube=kube; fi
+	install_packages tests $for_kube || fail "the packages could not be installed"
+	if wants kube; then install_kube & fi # waited for before the tests
+	if wants python || wants e2e || wants sim || wants kube; then
 		install_python || fail "the Python clients could not be installed"
 		if wants e2e; then
 			install_node || fail "the Node client could not be installed"
 		fi
 	fi
-	if wants e2e-3; then
+	if wants e2e-3 || wants kube; then
 		install_chroots
 	fi
 fi
@@ -98,6 +102,9 @@ if wants fuzz || wants corpus; then
 	make_build fuzz "${targets[@]}"
 fi
 
+wait
+SPOA_SKIP_KUBE=$(cat "$CACHE/kube-reason" 2>/dev/null)
+export SPOA_SKIP_KUBE
 [ -x "$PYTHON" ] || PYTHON=$(command -v python3)
 export SPOA_FAILED_BUILDS=$failed_builds
 export SPOA_SECONDS_INSTALL=$((installed_after - started))

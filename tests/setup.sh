@@ -56,17 +56,18 @@ missing_packages() {
 	done <"$ROOT/tests/packages.txt"
 }
 
-# Debian starts a service when it installs it. HAProxy's must stay as it was found: where it is
-# new, policy-rc.d forbids the start and the links that would start it at the next boot are taken
-# back; where it was there before, apt does not touch it.
+# Debian starts a service when it installs it. HAProxy's and etcd's must stay as they were found:
+# where one is new, policy-rc.d forbids the start and the links that would start it at the next boot
+# are taken back; what was there before apt does not touch.
 install_packages() {
-	local list status=0 policy=/usr/sbin/policy-rc.d saved='' fresh_haproxy=''
+	local list status=0 policy=/usr/sbin/policy-rc.d saved='' fresh='' service
 	list=$(missing_packages "$@")
 	[ -n "$list" ] || return 0
 	command -v apt-get >/dev/null || fail "this is no Debian; please install: $list"
 	step "installing Debian packages: $list"
 	as_root true || fail "root or sudo is needed once, to install: $list"
-	case " $list " in *" haproxy "*) fresh_haproxy=1 ;; esac
+	case " $list " in *" haproxy "*) fresh="haproxy" ;; esac
+	case " $list " in *" etcd-server "*) fresh="$fresh etcd" ;; esac
 	if as_root test -e $policy; then
 		saved=$policy.before-spoa
 		as_root mv $policy $saved
@@ -81,9 +82,11 @@ install_packages() {
 	} || status=$?
 	as_root rm -f $policy
 	[ -z "$saved" ] || as_root mv $saved $policy
-	if [ -n "$fresh_haproxy" ] && installed haproxy; then
-		quietly as_root update-rc.d haproxy disable || status=$?
-	fi
+	for service in $fresh; do
+		if [ -e "/etc/init.d/$service" ]; then
+			quietly as_root update-rc.d "$service" disable || status=$?
+		fi
+	done
 	return $status
 }
 
@@ -188,4 +191,65 @@ install_chroots() {
 			printf -v "CHROOT_REASON_${version/./_}" '%s' "$reason"
 		fi
 	done <<<"$HAPROXY_SUITES"
+}
+
+# ---- a control plane for tests/kube ------------------------------------------------------------
+# kube-apiserver and its like from Go modules, resource definitions from there too (helm and kubectl:
+# tests/charts/tools.py). A folder that is there is complete.
+KUBE_VERSION=1.35.4
+KUBE_DEFINITIONS='gateway-api sigs.k8s.io/gateway-api@v1.5.1 config/crd/standard
+inference-extension sigs.k8s.io/gateway-api-inference-extension@v1.5.0 config/crd/bases'
+
+kube_go() { # the first Go that is new enough
+	local go minor
+	for go in "$(command -v go)" /usr/local/go/bin/go; do
+		minor=$("$go" env GOVERSION 2>/dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
+		if [ "${minor:-0}" -ge 25 ]; then printf '%s' "$go"; return 0; fi
+	done
+	return 1
+}
+
+make_kube() { # GO DIR
+	local go=$1 dir=$2 name module folder where
+	mkdir -p "$dir/definitions" &&
+	(
+		cd "$ROOT/tests/kube/plane" &&
+		CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOCACHE=$SPOA_CACHE/go-build nice "$go" build -p 2 \
+			-trimpath -ldflags "-s -w
+				-X k8s.io/component-base/version.gitVersion=v$KUBE_VERSION
+				-X k8s.io/component-base/version.gitMajor=${KUBE_VERSION%%.*}
+				-X k8s.io/component-base/version.gitMinor=$(cut -d. -f2 <<<"$KUBE_VERSION")" \
+			-o "$dir/kube" .
+	) || return 1
+	for name in kube-apiserver kube-controller-manager kube-scheduler; do
+		ln -s kube "$dir/$name" || return 1
+	done
+	while read -r name module folder; do
+		where=$(cd "$dir" && "$go" mod download -json "$module" |
+			sed -n 's/^\t"Dir": "\(.*\)",*$/\1/p') || return 1
+		[ -d "$where/$folder" ] || return 1
+		mkdir "$dir/definitions/$name" &&
+		install -m 644 "$where/$folder"/*_*.yaml "$dir/definitions/$name/" || return 1
+	done <<<"$KUBE_DEFINITIONS"
+}
+
+# Makes what is missing; where it cannot be had the reason goes into $CACHE/kube-reason.
+install_kube() {
+	local go dir=$SPOA_CACHE/kube-$KUBE_VERSION reason=
+	mkdir -p "$CACHE" "$SPOA_CACHE"
+	rm -f "$CACHE/kube-reason"
+	[ -d "$dir" ] && return 0
+	if ! go=$(kube_go); then
+		reason="no Go 1.25 or later to build kube-apiserver with"
+	else
+		step "building kube-apiserver $KUBE_VERSION into $dir (some minutes, once)"
+		rm -rf "$dir.new"
+		if quietly make_kube "$go" "$dir.new" && mv "$dir.new" "$dir"; then
+			chmod -R u+w "$SPOA_CACHE/go-build" 2>/dev/null
+			rm -rf "$SPOA_CACHE/go-build"
+		else
+			reason="kube-apiserver could not be built"
+		fi
+	fi
+	[ -z "$reason" ] || printf '%s' "$reason" | tee "$CACHE/kube-reason" | sed 's/^/   /'
 }

@@ -19,7 +19,10 @@ import subprocess
 import sys
 import time
 
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "charts"))
+
 import network
+import tools
 from api import Api, Refused
 from faulty import Faulty
 
@@ -35,9 +38,12 @@ NODES = ("node-a", "node-b")
 
 def missing():
     """Why there can be no control plane here; None when there can."""
-    for name in ("kube", "helm", "kubectl"):
-        if not os.path.exists(os.path.join(PROGRAMS, name)):
-            return os.environ.get("SPOA_SKIP_KUBE") or f"{name} is not built (tests/run.sh does)"
+    if not os.path.exists(os.path.join(PROGRAMS, "kube")):
+        return os.environ.get("SPOA_SKIP_KUBE") or "kube-apiserver is not built (tests/run.sh does)"
+    try:
+        tools.helm(), tools.kubectl()  # fetched now: later there is no network
+    except tools.NoTool as e:
+        return str(e)
     for name in ("etcd", "openssl", "ip", "nsenter"):
         if not shutil.which(name):
             return f"{name} is not installed"
@@ -311,7 +317,7 @@ class Plane:
         home = self.file("home")
         return {**os.environ, "KUBECONFIG": self.admin, "HOME": home, "HELM_CACHE_HOME": home + "/c",
                 "HELM_CONFIG_HOME": home + "/f", "HELM_DATA_HOME": home + "/d",
-                "PATH": PROGRAMS + ":" + os.environ["PATH"]}
+                "PATH": os.path.dirname(tools.kubectl()) + ":" + os.environ["PATH"]}
 
     def run(self, argv, input=None, ok=True, timeout=120, cwd=None):
         done = subprocess.run(argv, input=input, capture_output=True, text=True, timeout=timeout,
@@ -322,11 +328,11 @@ class Plane:
         return done
 
     def kubectl(self, *words, input=None, ok=True):
-        done = self.run([os.path.join(PROGRAMS, "kubectl"), *words], input, ok)
+        done = self.run([tools.kubectl(), *words], input, ok)
         return done.stdout if ok else done
 
     def helm(self, *words, ok=True, **more):
-        done = self.run([os.path.join(PROGRAMS, "helm"), *words], ok=ok, **more)
+        done = self.run([tools.helm(), *words], ok=ok, **more)
         return done.stdout if ok else done
 
     def apply(self, *objects):
