@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/trim.h"
 #include "config/config.h"
 #include "serve/control.h"
 #include "serve/explain.h"
@@ -228,6 +229,7 @@ static int serve(struct config *conf)
 	control = control_new_consume(conf);
 	if (!control)
 		return EXIT_FAILURE;
+	trim_after_start();
 	control_run(control);
 	control_free(control);
 	return EXIT_SUCCESS;
