@@ -51,7 +51,6 @@ struct kube_status {
 	size_t nlisteners;
 	const struct kube_status_parent *parents; /* HTTPRoute, InferencePool */
 	size_t nparents;
-	bool odd; /* as it stands: holds what cannot be read; it is written anew where we differ */
 };
 
 const struct kube_condition *kube_conditions_find(const struct kube_conditions *c,

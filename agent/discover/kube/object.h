@@ -40,7 +40,6 @@ struct kube_ref {
 #define KUBE_PORTS_MAX 8 /* of an InferencePool */
 
 struct kube_pod {
-	struct view uid;
 	struct kube_labels labels;
 	struct in6_addr ips[2]; /* IPv4 as ::ffff:a.b.c.d; in the pod's order */
 	uint8_t nips;
@@ -79,7 +78,7 @@ struct kube_class {
 /* matchLabels as expressions too. */
 enum kube_operator { KUBE_IN, KUBE_NOT_IN, KUBE_EXISTS, KUBE_ABSENT };
 struct kube_expression {
-	enum kube_operator operator;
+	enum kube_operator op;
 	struct view key;
 	const struct view *values;
 	size_t nvalues;

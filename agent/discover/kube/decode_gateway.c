@@ -1,0 +1,287 @@
+/*
+ * Gateways and their listeners. What a listener asks for that is not done here is noted beside it
+ * by its path (wrong), never passed over: client certificates that are asked for and not checked
+ * would be a door left open. Infrastructure labels and annotations are for those who create
+ * infrastructure for a Gateway; nothing is created here.
+ */
+#include "discover/kube/decode.h"
+
+#include <cJSON.h>
+#include <ctype.h>
+#include "discover/kube/hostname.h"
+
+#define LISTENERS_MAX   256
+#define REFERENCES_MAX  256
+#define EXPRESSIONS_MAX 1024
+
+static void note_wrong(struct view *wrong, struct view text)
+{
+	if (!wrong->ptr)
+		*wrong = text;
+}
+
+struct view kube_decode_hostname(struct kube_reader *r, struct view text)
+{
+	struct view copy = kube_pack_dup(r->pack, text);
+
+	for (size_t i = 0; i < copy.len; i++)
+		((char *)copy.ptr)[i] = (char)tolower((unsigned char)copy.ptr[i]);
+	return copy;
+}
+
+/* --- label selectors --- */
+
+static void read_expression(const cJSON *item, struct kube_expression *e, struct kube_reader *r,
+			    struct view *wrong)
+{
+	static const struct {
+		const char *name;
+		enum kube_operator op;
+	} operators[] = {
+	    {"In", KUBE_IN},
+	    {"NotIn", KUBE_NOT_IN},
+	    {"Exists", KUBE_EXISTS},
+	    {"DoesNotExist", KUBE_ABSENT},
+	};
+	struct view name = kube_reader_peek(r, item, "operator");
+	bool known = false;
+
+	e->key = kube_reader_string_or(r, item, "key", "");
+	e->values = kube_reader_strings(r, item, "values", EXPRESSIONS_MAX, &e->nvalues);
+	for (size_t i = 0; i < sizeof(operators) / sizeof(operators[0]); i++)
+		if (view_eq(name, view_str(operators[i].name))) {
+			e->op = operators[i].op;
+			known = true;
+		}
+	if (!known)
+		note_wrong(wrong, kube_reader_text(r, "operator", "no such operator"));
+}
+
+static void read_selector(const cJSON *selector, struct kube_listener *l, struct kube_reader *r)
+{
+	size_t n, i, before;
+	const cJSON *list, *item;
+	struct kube_labels labels;
+	struct kube_expression *e;
+	struct view *values;
+
+	kube_decode_labels(r, selector, "matchLabels", &labels);
+	list = kube_reader_list(r, selector, "matchExpressions", EXPRESSIONS_MAX, &n);
+	e = kube_reader_array(r, labels.n + n, sizeof(*e));
+	values = kube_reader_array(r, labels.n, sizeof(*values));
+	if (!e || (labels.n && !values))
+		return;
+	for (i = 0; i < labels.n; i++) {
+		values[i] = labels.items[i].value;
+		e[i] = (struct kube_expression){KUBE_IN, labels.items[i].key, &values[i], 1};
+	}
+	before = kube_reader_enter(r, "matchExpressions");
+	cJSON_ArrayForEach(item, list)
+	{
+		size_t inner = kube_reader_enter_item(r, i - labels.n);
+
+		read_expression(item, &e[i++], r, &l->wrong);
+		kube_reader_leave(r, inner);
+	}
+	kube_reader_leave(r, before);
+	l->selector = e;
+	l->nselector = i;
+}
+
+/* --- allowedRoutes --- */
+
+static void read_from(const cJSON *namespaces, struct kube_listener *l, struct kube_reader *r)
+{
+	struct view from = kube_reader_peek(r, namespaces, "from");
+	size_t before;
+
+	l->from = KUBE_FROM_SAME;
+	if (!from.ptr || view_eq(from, VIEW_LIT("Same")))
+		return;
+	if (view_eq(from, VIEW_LIT("All"))) {
+		l->from = KUBE_FROM_ALL;
+	} else if (view_eq(from, VIEW_LIT("Selector"))) {
+		const cJSON *selector = kube_reader_map(r, namespaces, "selector");
+
+		l->from = KUBE_FROM_SELECTOR;
+		before = kube_reader_enter(r, "selector");
+		if (selector)
+			read_selector(selector, l, r);
+		else
+			note_wrong(&l->wrong, kube_reader_text(r, NULL, "missing"));
+		kube_reader_leave(r, before);
+		if (!selector)
+			l->from = KUBE_FROM_NONE;
+	} else {
+		l->from = KUBE_FROM_NONE;
+		if (!view_eq(from, VIEW_LIT("None")))
+			note_wrong(&l->wrong,
+				   kube_reader_text(r, "from", "Same, All, Selector or None"));
+	}
+}
+
+static void read_kinds(const cJSON *allowed, struct kube_listener *l, struct kube_reader *r)
+{
+	size_t n, i = 0, before;
+	const cJSON *list = kube_reader_list(r, allowed, "kinds", REFERENCES_MAX, &n), *item;
+
+	l->kinds_given = n > 0;
+	l->takes_routes = n == 0;
+	before = kube_reader_enter(r, "kinds");
+	cJSON_ArrayForEach(item, list)
+	{
+		struct view group = kube_reader_peek(r, item, "group");
+		struct view kind = kube_reader_peek(r, item, "kind");
+		size_t inner = kube_reader_enter_item(r, i++);
+
+		if ((!group.ptr || view_eq(group, VIEW_LIT(KUBE_GATEWAY_GROUP))) &&
+		    view_eq(kind, VIEW_LIT("HTTPRoute")))
+			l->takes_routes = true;
+		else
+			note_wrong(&l->kinds,
+				   kube_reader_text(r, NULL, "%.60s is not served here",
+						    kind.ptr ? kind.ptr : "a kind without a name"));
+		kube_reader_leave(r, inner);
+	}
+	kube_reader_leave(r, before);
+}
+
+/* --- tls --- */
+
+static void read_certificates(const cJSON *tls, struct view namespace, struct kube_listener *l,
+			      struct kube_reader *r)
+{
+	size_t n, i = 0;
+	const cJSON *list = kube_reader_list(r, tls, "certificateRefs", REFERENCES_MAX, &n);
+	const cJSON *item;
+	struct kube_ref *refs = kube_reader_array(r, n, sizeof(*refs));
+
+	if (!refs)
+		return;
+	cJSON_ArrayForEach(item, list)
+	{
+		refs[i].group = kube_reader_string_or(r, item, "group", "");
+		refs[i].kind = kube_reader_string_or(r, item, "kind", "Secret");
+		refs[i].name = kube_reader_string_or(r, item, "name", "");
+		refs[i].namespace = kube_reader_string(r, item, "namespace");
+		if (!refs[i].namespace.len)
+			refs[i].namespace = namespace;
+		i++;
+	}
+	l->certificates = refs;
+	l->ncertificates = i;
+}
+
+static void read_tls(const cJSON *tls, struct view namespace, struct kube_listener *l,
+		     struct kube_reader *r)
+{
+	struct view mode = kube_reader_peek(r, tls, "mode");
+	const cJSON *options = kube_reader_map(r, tls, "options");
+
+	l->passthrough = view_eq(mode, VIEW_LIT("Passthrough"));
+	if (mode.ptr && !view_eq(mode, VIEW_LIT("Terminate")))
+		note_wrong(&l->wrong, kube_reader_text(r, "mode", "only Terminate is supported"));
+	if (options && options->child)
+		note_wrong(&l->wrong, kube_reader_text(r, "options", "no option is supported"));
+	if (kube_reader_any(tls, "frontendValidation"))
+		note_wrong(&l->wrong, kube_reader_text(r, "frontendValidation",
+						       "client certificates are not supported"));
+	read_certificates(tls, namespace, l, r);
+}
+
+/* --- listeners --- */
+
+static void read_listener(const cJSON *item, struct view namespace, struct kube_listener *l,
+			  struct kube_reader *r)
+{
+	const cJSON *allowed = kube_reader_map(r, item, "allowedRoutes");
+	const cJSON *tls = kube_reader_map(r, item, "tls");
+	struct view hostname = kube_reader_peek(r, item, "hostname");
+	size_t before;
+
+	l->name = kube_reader_string_or(r, item, "name", "");
+	l->protocol = kube_reader_string_or(r, item, "protocol", "");
+	l->port = (uint16_t)kube_reader_integer(r, item, "port", 1, 65535, 0);
+	if (!l->port)
+		note_wrong(&l->wrong, kube_reader_text(r, "port", "missing"));
+	if (hostname.len) {
+		l->hostname = kube_decode_hostname(r, hostname);
+		if (!kube_hostname_valid(l->hostname))
+			note_wrong(&l->wrong, kube_reader_text(r, "hostname", "no name of a host"));
+	}
+	before = kube_reader_enter(r, "allowedRoutes");
+	read_kinds(allowed, l, r);
+	kube_reader_enter(r, "namespaces");
+	read_from(kube_reader_map(r, allowed, "namespaces"), l, r);
+	kube_reader_leave(r, before);
+	before = kube_reader_enter(r, "tls");
+	if (tls)
+		read_tls(tls, namespace, l, r);
+	kube_reader_leave(r, before);
+}
+
+static void read_listeners(const cJSON *spec, struct view namespace, struct kube_gateway *g,
+			   struct kube_reader *r)
+{
+	size_t n, i = 0, before = kube_reader_enter(r, "listeners");
+	const cJSON *list, *item;
+	struct kube_listener *listeners;
+
+	kube_reader_leave(r, before);
+	list = kube_reader_list(r, spec, "listeners", LISTENERS_MAX, &n);
+	listeners = kube_reader_array(r, n, sizeof(*listeners));
+	if (!listeners)
+		return;
+	before = kube_reader_enter(r, "listeners");
+	cJSON_ArrayForEach(item, list)
+	{
+		size_t inner = kube_reader_enter_item(r, i);
+
+		if (!cJSON_IsObject(item))
+			kube_reader_fail(r, NULL, "not an object");
+		read_listener(item, namespace, &listeners[i++], r);
+		kube_reader_leave(r, inner);
+	}
+	kube_reader_leave(r, before);
+	g->listeners = listeners;
+	g->nlisteners = i;
+}
+
+static void read_addresses(const cJSON *spec, struct kube_gateway *g, struct kube_reader *r)
+{
+	size_t n, i = 0;
+	const cJSON *list = kube_reader_list(r, spec, "addresses", 64, &n), *item;
+	struct kube_address *addresses = kube_reader_array(r, n, sizeof(*addresses));
+
+	if (!addresses)
+		return;
+	cJSON_ArrayForEach(item, list)
+	{
+		addresses[i].type = kube_reader_string_or(r, item, "type", "IPAddress");
+		addresses[i++].value = kube_reader_string_or(r, item, "value", "");
+	}
+	g->addresses = addresses;
+	g->naddresses = i;
+}
+
+void kube_decode_gateway(const cJSON *o, struct view namespace, struct kube_gateway *ret,
+			 struct kube_reader *r)
+{
+	const cJSON *spec = kube_reader_map(r, o, "spec");
+	const cJSON *infrastructure = kube_reader_map(r, spec, "infrastructure");
+	const cJSON *tls = kube_reader_map(r, spec, "tls");
+	size_t before = kube_reader_enter(r, "spec");
+
+	ret->class = kube_reader_string_or(r, spec, "gatewayClassName", "");
+	ret->parameters = kube_reader_any(infrastructure, "parametersRef") != NULL;
+	if (kube_reader_any(tls, "backend"))
+		ret->wrong = kube_reader_text(r, "tls.backend",
+					      "client certificates towards servers are not "
+					      "supported");
+	if (kube_reader_any(tls, "frontend"))
+		ret->wrong_tls =
+		    kube_reader_text(r, "tls.frontend", "client certificates are not supported");
+	read_listeners(spec, namespace, ret, r);
+	read_addresses(spec, ret, r);
+	kube_reader_leave(r, before);
+}
