@@ -21,10 +21,12 @@
 #include "discover/arena.h"
 #include "route/rule.h"
 
-/* Proxies of haproxy.cfg and of what is shipped to be loaded beside it. */
+/* Sections of haproxy.cfg, of what is generated and of what is shipped to be loaded beside them;
+ * since 3.3 a backend may not have the name of a defaults section either. */
 static const char *const reserved[] = {
-    "inference",     "inference-agent",  "inference-admin",       "inference-answers",
-    "inference-dst", "inference-probes", "inference-probes-agent"};
+    "model-servers",     "inference",       "inference-pool",   "inference-sections",
+    "inference-routes",  "inference-added", "inference-agent",  "inference-admin",
+    "inference-answers", "inference-dst",   "inference-probes", "inference-probes-agent"};
 
 static int compare(struct view a, struct view b)
 {
