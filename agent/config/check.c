@@ -358,12 +358,13 @@ static void check_kubernetes(const struct config *c, struct mistakes *r,
 			     const struct section_place *places, bool whole)
 {
 	struct section_place dir = check_place(places, OPTION_KUBERNETES, "haproxy_dir");
-	struct section_place at = check_place(places, OPTION_KUBERNETES, "master");
+	struct section_place at = check_place(places, OPTION_KUBERNETES, "haproxy_master");
 
 	if (at.line && !dir.line)
-		mistakes_add(r, at.line, at.col,
-			     "kubernetes.master: it is asked to load kubernetes.haproxy_dir: DIR, "
-			     "which is missing");
+		mistakes_add(
+		    r, at.line, at.col,
+		    "kubernetes.haproxy_master: it is asked to load kubernetes.haproxy_dir: DIR, "
+		    "which is missing");
 	if (dir.line && whole && c->kubernetes.haproxy_dir && !c->haproxy.socket)
 		mistakes_add(r, dir.line, dir.col,
 			     "kubernetes.haproxy_dir: our own HAProxy is told of changes by "

@@ -126,7 +126,7 @@ struct config {
 	struct {
 		bool here; /* the section is in the file, with or without rows */
 		char *kubeconfig, *context, *namespace, *controller, *service, *configmaps,
-		    *haproxy_dir, *master;
+		    *haproxy_dir, *haproxy_master;
 		struct config_list namespaces, addresses, tls_secrets;
 		int routing;
 		bool status;

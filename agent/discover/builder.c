@@ -12,7 +12,8 @@
  *
  * Pools that rules lead to are told apart: several of them may serve one model, and nobody gets
  * there by a model's name alone. Their models stand in a table of their own (discover/ruling.h),
- * with one definition for each pool.
+ * with one definition for each pool. There a server that has not answered has what all others have:
+ * that it is one of this pool has been said by somebody who knows.
  *
  * Order of precedence: aliases, since somebody wrote them; then models by the order of the pools
  * in the configuration. What loses is noted, not merged.
@@ -55,9 +56,17 @@ struct build {
 	const struct models **lists;
 	size_t *list_of; /* by endpoint: a list, LIST_ANY or LIST_NONE */
 	bool whole;      /* no endpoint is LIST_NONE */
+	bool apart;      /* rules lead to it */
 	size_t nvariants, variants_room;
 	struct variant *variants;
 };
+
+/* Its group counts as empty then: who is in it has nobody to send requests through. */
+static bool is_reachable(const struct build *b, const struct poolset_pool *pool)
+{
+	return !pool->plan || !b->in->has_backend ||
+	       b->in->has_backend(pool->plan->backend, b->in->has_backend_arg);
+}
 
 static int fill_pools(struct build *b)
 {
@@ -77,6 +86,8 @@ static int fill_pools(struct build *b)
 
 		if (r < 0)
 			return r;
+		if (!is_reachable(b, pool))
+			b->s->pools[i].n = b->s->pools[i].nall = 0;
 		b->s->pools[i].stat = intern_index(b->in->pool_names, view_str(pool->conf->name));
 		if (conf->default_pool && !pool->plan &&
 		    strcmp(conf->default_pool, pool->conf->name) == 0)
@@ -329,7 +340,7 @@ static int assign(struct build *b, size_t first)
 		struct catalog_entry *e = &b->catalog.entries[i];
 		int r;
 
-		if (b->whole && has_all(b, e->bits))
+		if ((b->whole || b->apart) && has_all(b, e->bits))
 			continue;
 		r = find_variant(b, e->bits, &e->target);
 		if (r == -ENOSPC) {
@@ -424,6 +435,7 @@ static int fill_models(struct build *b)
 		bool apart = pool->plan && by_rules;
 
 		b->pool = i;
+		b->apart = apart;
 		r = apart ? gather_apart(b) : gather_models(b);
 		if (!apart && b->catalog.n == first && pool->conf->naliases == 0 &&
 		    !b->notes->modelless++)

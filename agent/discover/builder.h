@@ -25,6 +25,9 @@ struct builder_input {
 	struct intern *pool_names, *model_names; /* indices of counters */
 	struct seed seed;
 	bool awaited; /* a plan is to come */
+	/* Whether HAProxy has the backend of a plan's pool; NULL: it has. */
+	bool (*has_backend)(struct view backend, void *arg);
+	void *has_backend_arg;
 	bool ready;
 };
 

@@ -45,6 +45,8 @@ struct discover {
 	struct timer *rebuild, *deadline;
 	struct arena *seed_memory;
 	struct seed seed;
+	bool (*has_backend)(struct view backend, void *arg);
+	void *has_backend_arg;
 	bool seeded; /* the map was read, or there is none to read */
 	bool ready;
 	struct snapshot *current; /* read by workers */
@@ -159,6 +161,8 @@ static int build(struct discover *d)
 	    .model_names = d->model_names,
 	    .seed = d->seed,
 	    .awaited = awaits_rules(d),
+	    .has_backend = d->has_backend,
+	    .has_backend_arg = d->has_backend_arg,
 	};
 	struct builder_notes notes;
 	struct snapshot *s;
@@ -457,6 +461,18 @@ int discover_plan(struct discover *d, const struct plan *plan)
 	if (r == 0)
 		touch(d);
 	return r;
+}
+
+void discover_backends(struct discover *d, bool (*has)(struct view backend, void *arg), void *arg)
+{
+	d->has_backend = has;
+	d->has_backend_arg = arg;
+	touch(d);
+}
+
+void discover_refresh(struct discover *d)
+{
+	touch(d);
 }
 
 /* --- answers --------------------------------------------------------------------------------- */

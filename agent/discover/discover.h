@@ -55,6 +55,14 @@ int discover_reload(struct discover *d, const struct config *conf)
  */
 int discover_plan(struct discover *d, const struct plan *plan) __attribute__((warn_unused_result));
 
+/*
+ * Whether HAProxy has the backend of a plan's pool: one that it has not (yet) answers as if all its
+ * pods were down, since HAProxy would take the request elsewhere. @has NULL: it has them all. Say
+ * discover_refresh() when another answer may be due.
+ */
+void discover_backends(struct discover *d, bool (*has)(struct view backend, void *arg), void *arg);
+void discover_refresh(struct discover *d);
+
 /* The published snapshot: for workers the address of the pointer, to be read by grace_read(); for
  * the control thread the snapshot itself, good until it returns to the loop. Never NULL. */
 struct snapshot *const *discover_published(const struct discover *d);

@@ -1,0 +1,234 @@
+/*
+ * Statuses to be written.
+ *
+ * Between a write and the watch that shows it, the store holds the old status: comparing then would
+ * find the same difference and write it again. So what was sent is remembered with the version of
+ * the object that it was made from. As long as the store holds that version, a write that has
+ * ended, well or with a conflict, is not repeated: the watch brings a newer version in any case. A
+ * wish that still waits in the writer may be replaced.
+ *
+ * What the server refuses as invalid waits for a new version as well; it is logged once.
+ */
+#include "discover/kube/scribe.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "discover/kube/status.h"
+
+struct sent {
+	UT_hash_handle hh;
+	char *version; /* of the object, as it was compared */
+	bool ended;    /* the writer is through with it */
+	char key[];    /* KIND/NAMESPACE/NAME */
+};
+
+struct kube_scribe {
+	struct kube_writer *writer;
+	struct kube_store *store;
+	void (*again)(void *arg);
+	void *arg;
+	struct sent *sent;
+	bool waiting; /* somebody did not find room in the writer */
+};
+
+#define KEY_MAX 400
+
+static size_t make_key(char key[KEY_MAX], const char *plural, struct view namespace,
+		       struct view name)
+{
+	int n = snprintf(key, KEY_MAX, "%s/%.*s/%.*s", plural, (int)namespace.len,
+			 namespace.len ? namespace.ptr : "", (int)name.len, name.ptr);
+
+	return n < 0 || n >= KEY_MAX ? 0 : (size_t)n;
+}
+
+static void forget(struct kube_scribe *s, struct sent *one)
+{
+	HASH_DEL(s->sent, one);
+	free(one->version);
+	free(one);
+}
+
+static struct sent *remember(struct kube_scribe *s, const char *key, size_t len,
+			     struct view version)
+{
+	struct sent *one;
+	char *copy = view_dup(version);
+
+	HASH_FIND(hh, s->sent, key, len, one);
+	if (!one && copy) {
+		one = calloc(1, sizeof(*one) + len + 1);
+		if (one) {
+			memcpy(one->key, key, len);
+			HASH_ADD_KEYPTR(hh, s->sent, one->key, len, one);
+		}
+	}
+	if (!one || !copy) {
+		free(copy);
+		return NULL;
+	}
+	free(one->version);
+	one->version = copy;
+	one->ended = false;
+	return one;
+}
+
+static void log_refused(const struct kube_resource *resource, const char *namespace,
+			const char *name, const struct kube_result *result)
+{
+	struct log_line l;
+
+	log_begin(&l, LOG_LEVEL_WARNING, "kube_status_refused");
+	log_str(&l, "resource", resource->plural);
+	log_str(&l, "namespace", namespace);
+	log_str(&l, "name", name);
+	log_int(&l, "status", result->status);
+	log_str(&l, "error", result->message);
+	log_end(&l);
+}
+
+static void on_done(const struct kube_resource *resource, const char *namespace, const char *name,
+		    const struct kube_result *result, void *arg)
+{
+	struct kube_scribe *s = arg;
+	char key[KEY_MAX];
+	size_t len = make_key(key, resource->plural, view_str(namespace), view_str(name));
+	struct sent *one = NULL;
+
+	HASH_FIND(hh, s->sent, key, len, one);
+	if (one)
+		one->ended = true;
+	if (result->failure == KUBE_INVALID)
+		log_refused(resource, namespace, name, result);
+	/* The newer version may be here already. */
+	if (result->failure == KUBE_CONFLICT)
+		s->again(s->arg);
+}
+
+static void on_idle(void *arg)
+{
+	struct kube_scribe *s = arg;
+
+	if (s->waiting)
+		s->again(s->arg);
+}
+
+struct kube_scribe *kube_scribe_new(struct kube_client *client, const struct kube_writer_conf *conf,
+				    struct kube_store *store, void (*again)(void *arg), void *arg)
+{
+	static const struct kube_writer_hooks hooks = {on_done, on_idle};
+	struct kube_scribe *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->store = store;
+	s->again = again;
+	s->arg = arg;
+	s->writer = kube_writer_new(client, conf, &hooks, s);
+	return s->writer ? s : kube_scribe_free(s);
+}
+
+struct kube_scribe *kube_scribe_free(struct kube_scribe *s)
+{
+	struct sent *one, *next;
+
+	if (!s)
+		return NULL;
+	if (s->writer)
+		kube_writer_free(s->writer);
+	HASH_ITER(hh, s->sent, one, next)
+	{
+		forget(s, one);
+	}
+	free(s);
+	return NULL;
+}
+
+static int put(struct kube_scribe *s, const struct kube_entry *e, const char *key, size_t len,
+	       const char *patch)
+{
+	/* An entry's strings are terminated. */
+	const struct kube_wish wish = {
+	    .resource = kube_kind_info(e->kind)->resource,
+	    .namespace = e->namespace.ptr,
+	    .name = e->name.ptr,
+	    .patch = KUBE_PATCH_MERGE,
+	    .body = view_str(patch),
+	};
+	struct sent *one = remember(s, key, len, e->version);
+	int r = one ? kube_writer_put(s->writer, &wish) : -ENOMEM;
+
+	if (r == -ENOBUFS)
+		s->waiting = true;
+	if (r < 0 && one)
+		forget(s, one);
+	return r == -ENOMEM ? r : 0;
+}
+
+static int compare(struct kube_scribe *s, const struct kube_wanted *w,
+		   const struct kube_settings *set, const char *now)
+{
+	const struct kube_entry *e = kube_store_find(s->store, w->kind, w->namespace, w->name);
+	const struct kube_resource *resource = &kube_kind_info(w->kind)->resource;
+	struct sent *one = NULL;
+	char key[KEY_MAX], *patch = NULL;
+	size_t len = make_key(key, resource->plural, w->namespace, w->name);
+	int r;
+
+	if (!e || !len)
+		return 0;
+	HASH_FIND(hh, s->sent, key, len, one);
+	if (one && one->ended && view_eq(view_str(one->version), e->version))
+		return 0;
+	r = kube_status_diff(s->store, set, w, now, &patch);
+	if (r == KUBE_DIFF_PATCH) {
+		r = put(s, e, key, len, patch);
+		free(patch);
+		return r;
+	}
+	if (r == KUBE_DIFF_NONE && one) {
+		if (!one->ended)
+			kube_writer_drop(s->writer, resource, e->namespace.ptr, e->name.ptr);
+		forget(s, one);
+	}
+	return r < 0 ? r : 0;
+}
+
+int kube_scribe_compare(struct kube_scribe *s, const struct kube_resolved *resolved,
+			const struct kube_settings *set)
+{
+	char now[21];
+	int r = 0;
+
+	s->waiting = false;
+	kube_status_time((int64_t)(clock_wall_ns() / CLOCK_NS_PER_S), now);
+	for (size_t i = 0; i < resolved->nwanted && r == 0; i++)
+		r = compare(s, &resolved->wanted[i], set, now);
+	return r;
+}
+
+void kube_scribe_removed(struct kube_scribe *s, enum kube_kind kind, const char *namespace,
+			 const char *name)
+{
+	const struct kube_resource *resource = &kube_kind_info(kind)->resource;
+	struct sent *one = NULL;
+	char key[KEY_MAX];
+	size_t len = make_key(key, resource->plural, view_str(namespace), view_str(name));
+
+	HASH_FIND(hh, s->sent, key, len, one);
+	if (!one)
+		return;
+	kube_writer_drop(s->writer, resource, namespace, name);
+	forget(s, one);
+}
+
+struct kube_writer_stats kube_scribe_stats(const struct kube_scribe *s)
+{
+	return kube_writer_stats(s->writer);
+}
