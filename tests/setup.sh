@@ -197,8 +197,10 @@ install_chroots() {
 # kube-apiserver and its like from Go modules, resource definitions from there too (helm and kubectl:
 # tests/charts/tools.py). A folder that is there is complete.
 KUBE_VERSION=1.35.4
-KUBE_DEFINITIONS='gateway-api sigs.k8s.io/gateway-api@v1.5.1 config/crd/standard
-inference-extension sigs.k8s.io/gateway-api-inference-extension@v1.5.0 config/crd/bases'
+OPERATOR=github.com/prometheus-operator/prometheus-operator@v0.82.0
+KUBE_DEFINITIONS="gateway-api sigs.k8s.io/gateway-api@v1.5.1 config/crd/standard/*_*.yaml
+inference-extension sigs.k8s.io/gateway-api-inference-extension@v1.5.0 config/crd/bases/*_*.yaml
+prometheus $OPERATOR example/prometheus-operator-crd/*_podmonitors.yaml"
 
 kube_go() { # the first Go that is new enough
 	local go minor
@@ -210,7 +212,7 @@ kube_go() { # the first Go that is new enough
 }
 
 make_kube() { # GO DIR
-	local go=$1 dir=$2 name module folder where
+	local go=$1 dir=$2 name module files where
 	mkdir -p "$dir/definitions" &&
 	(
 		cd "$ROOT/tests/kube/plane" &&
@@ -224,12 +226,12 @@ make_kube() { # GO DIR
 	for name in kube-apiserver kube-controller-manager kube-scheduler; do
 		ln -s kube "$dir/$name" || return 1
 	done
-	while read -r name module folder; do
+	while read -r name module files; do
 		where=$(cd "$dir" && "$go" mod download -json "$module" |
 			sed -n 's/^\t"Dir": "\(.*\)",*$/\1/p') || return 1
-		[ -d "$where/$folder" ] || return 1
-		mkdir "$dir/definitions/$name" &&
-		install -m 644 "$where/$folder"/*_*.yaml "$dir/definitions/$name/" || return 1
+		mkdir "$dir/definitions/$name" || return 1
+		# shellcheck disable=SC2086  # a pattern
+		install -m 644 "${where:?}"/$files "$dir/definitions/$name/" || return 1
 	done <<<"$KUBE_DEFINITIONS"
 }
 

@@ -11,6 +11,7 @@ Everything is in the namespaces of network.enter() and ends with this process.
 """
 import base64
 import ctypes
+import glob
 import json
 import os
 import shutil
@@ -51,12 +52,8 @@ def missing():
 
 
 def definitions():
-    """Files of the Gateway API's and the Inference Extension's resource definitions."""
-    found = []
-    for name in ("gateway-api", "inference-extension"):
-        folder = os.path.join(PROGRAMS, "definitions", name)
-        found += [os.path.join(folder, f) for f in sorted(os.listdir(folder))]
-    return found
+    """Files of the resource definitions: Gateway API, Inference Extension, PodMonitor."""
+    return sorted(glob.glob(os.path.join(PROGRAMS, "definitions", "*", "*.yaml")))
 
 
 def die_with_parent():
