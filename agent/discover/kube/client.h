@@ -12,6 +12,7 @@
 #include "base/view.h"
 #include "net/http.h"
 
+struct cJSON;
 struct event_base;
 struct kube_access;
 struct kube_client;
@@ -29,8 +30,8 @@ struct kube_client *kube_client_new(struct event_base *base, struct kube_access 
 struct kube_client *kube_client_free(struct kube_client *c);
 struct event_base *kube_client_base(const struct kube_client *c);
 
-/* "/apis/GROUP/VERSION/namespaces/NAMESPACE/PLURAL" into @out; @namespace and @name may be NULL,
- * @tail ("" or "/status") ends it. False when it does not fit. */
+/* "/apis/GROUP/VERSION/namespaces/NAMESPACE/PLURAL/NAME" and @tail into @out; @namespace and @name
+ * may be NULL. False when it does not fit or a part is no word of a URL. */
 bool kube_client_path(char *out, size_t size, const struct kube_resource *r, const char *namespace,
 		      const char *name, const char *tail);
 
@@ -60,8 +61,10 @@ struct kube_result {
 	bool renewed;        /* with KUBE_UNAUTHORIZED: there are other credentials now */
 };
 
-/* @body: a Status object, anything else, or nothing. */
+/* What an answer says. @body: a Status object, anything else, or nothing. */
 void kube_result_read(struct kube_result *r, int status, int64_t retry_after, struct view body);
+/* What the object of an ERROR event says. */
+void kube_result_read_event(struct kube_result *r, const struct cJSON *status);
 
 struct kube_call_hooks {
 	void (*head)(int status, void *arg);         /* may be NULL; of a 2xx answer only */
@@ -79,8 +82,9 @@ struct kube_call {
 };
 
 struct kube_pending;
-/* 0, -ENOMEM, -EINVAL. Hooks are called from the loop only, never from inside this call; they may
- * start and cancel anything, but not free the client. */
+/* 0, -ENOMEM, -EINVAL (no URL comes of it, or a token no header can hold). Hooks are called from
+ * the loop only, never from inside this call; they may start and cancel anything, but not free the
+ * client. */
 int kube_client_call(struct kube_client *c, const struct kube_call *call,
 		     const struct kube_call_hooks *hooks, void *arg, struct kube_pending **ret)
     __attribute__((warn_unused_result));

@@ -64,7 +64,7 @@ struct kube_reflector_conf {
 	const char *label_selector; /* NULL: none; as kubectl takes it, not yet escaped */
 	const char *field_selector;
 	uint32_t page;     /* objects of one page of a list: 500 */
-	size_t max_object; /* bytes: 8 MB */
+	size_t max_object; /* bytes: 4 MB; while it is read it takes up to 20 times that */
 	uint32_t watch_s;  /* how long a watch lasts at least: 300; up to twice that, at random */
 	uint32_t idle_ms;  /* of an answer that stops coming: 60,000; a watch: watch_s more */
 	uint32_t retry_ms; /* first pause after a failure, doubled up to the next: 800 */

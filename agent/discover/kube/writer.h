@@ -32,8 +32,8 @@ struct kube_wish {
 
 /*
  * The end of a wish: KUBE_OK, KUBE_CONFLICT (wait for the watch, compare again), KUBE_NOT_FOUND
- * (the object, or its status), KUBE_INVALID. @namespace is "" for kinds without. May put wishes,
- * must not free the writer.
+ * (the object, or its status), KUBE_INVALID. Of one whose place a newer one took nothing is told.
+ * @namespace is "" for kinds without. May put wishes, must not free the writer.
  */
 struct kube_writer_hooks {
 	void (*done)(const struct kube_resource *resource, const char *namespace, const char *name,
