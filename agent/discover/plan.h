@@ -43,7 +43,8 @@ struct plan_pool {
 	size_t nmembers;
 };
 
-/* A base model's adapter, as a ConfigMap says. */
+/* A base model's adapter, as a ConfigMap says; the base model itself is one of them. Each model
+ * once, in order. */
 struct plan_adapter {
 	struct view model, base;
 };
@@ -71,5 +72,7 @@ struct plan {
 };
 
 struct plan *plan_free(struct plan *p);
+/* Fills in the hash, once all the rest is there. */
+void plan_seal(struct plan *p);
 
 #endif

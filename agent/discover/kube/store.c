@@ -213,23 +213,6 @@ static int set_error(struct held *h, const char *text)
 	return 0;
 }
 
-/* Why it is not usable as written; NULL: it is, or the conditions of its parts say. */
-static const char *complaint(const struct kube_object *o, const struct kube_reader *r)
-{
-	if (!o)
-		return r->error;
-	if (o->kind == KUBE_POOL)
-		return o->pool.wrong.ptr;
-	if (o->kind != KUBE_ROUTE)
-		return NULL;
-	if (o->route.wrong.ptr)
-		return o->route.wrong.ptr;
-	for (size_t i = 0; i < o->route.nrules; i++)
-		if (o->route.rules[i].wrong.ptr)
-			return o->route.rules[i].wrong.ptr;
-	return NULL;
-}
-
 /* Another object of the same name: nothing of the one before is to serve on. */
 static void replace(struct held *h)
 {
@@ -253,7 +236,7 @@ static int read_spec(struct kube_store *s, struct held *h, const cJSON *object,
 	own.name = h->entry.name;
 	kube_reader_init(&r, pack);
 	o = kube_decode(h->entry.kind, object, &own, s->header_rules, &r);
-	if (kube_pack_failed(pack) || set_error(h, complaint(o, &r)) < 0) {
+	if (kube_pack_failed(pack) || set_error(h, o ? NULL : r.error) < 0) {
 		kube_pack_free(pack);
 		return -ENOMEM;
 	}

@@ -65,7 +65,7 @@ struct kube_entry {
 	const struct kube_object *newest; /* NULL: the newest version could not be decoded */
 	const struct kube_object
 	    *serving;      /* newest when it is usable, else an older one, else NULL */
-	const char *error; /* of the newest version; NULL: none */
+	const char *error; /* why the newest version could not be decoded; NULL: it was */
 	enum kube_kind kind;
 	struct view namespace, name;      /* NUL-terminated */
 	struct view version;              /* metadata.resourceVersion */

@@ -1,0 +1,600 @@
+/*
+ * HTTPRoutes: which listeners they are attached to, what their references lead to, what their
+ * statuses say, and what becomes rules of the plan.
+ *
+ * A route is attached to a listener that its parentRef selects, that allows its namespace and kind,
+ * and that has a host name in common with it; the three reasons for refusal are looked for in this
+ * order, each among the listeners that the one before left. Rules that cannot be served are
+ * dropped (PartiallyInvalid); when none is left the route is not accepted. That a reference leads
+ * nowhere drops nothing: its share of requests is answered with an error, as the API wants it.
+ *
+ * One HAProxy serves all Gateways, and a rule knows the host of a request, not the port it came in
+ * by: two listeners with different ports and the same host name share their routes.
+ *
+ * The value of the variable `route` is NAMESPACE/NAME. Where rules of one route change headers
+ * differently, "+NN", the rule's number, tells them apart; '+' sorts before all that a name can
+ * have, and two digits keep rules in their order, so precedence is as it was.
+ *
+ * No message depends on more than the objects: two replicas have to write the same words.
+ */
+#include "discover/kube/resolve.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include "discover/kube/hostname.h"
+#include "discover/kube/owner.h"
+#include "discover/kube/resolve_parts.h"
+
+#define DEFAULT_MAX_RULES 100000
+#define HOSTS_MAX         4096 /* of one route: its host names times listeners */
+
+/* --- attachment --- */
+
+/* How far a parentRef came. */
+enum attachment { NO_LISTENER, NOT_ALLOWED, NO_HOSTNAME, ATTACHED };
+
+struct hosts {
+	struct view *items;
+	size_t n;
+};
+
+static bool selects(const struct kube_parent_ref *p, const struct kube_listener *l)
+{
+	return (!p->section.ptr || view_eq(p->section, l->name)) &&
+	       (!p->port || p->port == l->port);
+}
+
+static bool allows(const struct resolving *r, const struct resolve_gateway *g,
+		   const struct resolve_listener *l, struct view namespace)
+{
+	const struct kube_entry *space;
+
+	if (!l->takes_routes)
+		return false;
+	switch (l->conf->from) {
+	case KUBE_FROM_ALL:
+		return true;
+	case KUBE_FROM_SAME:
+		return view_eq(g->entry->namespace, namespace);
+	case KUBE_FROM_SELECTOR:
+		space = kube_store_find(r->s, KUBE_NAMESPACE, VIEW_LIT(""), namespace);
+		return space && space->serving &&
+		       kube_labels_select(l->conf->selector, l->conf->nselector,
+					  &space->serving->space.labels);
+	case KUBE_FROM_NONE:
+		break;
+	}
+	return false;
+}
+
+static void add_host(struct hosts *h, struct view name)
+{
+	for (size_t i = 0; i < h->n; i++)
+		if (h->items[i].len == name.len && view_eq(h->items[i], name))
+			return;
+	if (h->n < HOSTS_MAX)
+		h->items[h->n++] = name;
+}
+
+/* True when they have a name in common; those go to @h unless it is NULL. */
+static bool share_hosts(const struct kube_route *route, const struct kube_listener *l,
+			struct hosts *h)
+{
+	struct view name = l->hostname;
+	bool any = route->nhostnames == 0;
+
+	if (any && h)
+		add_host(h, name);
+	for (size_t i = 0; i < route->nhostnames; i++) {
+		if (!kube_hostname_intersect(route->hostnames[i], l->hostname, &name))
+			continue;
+		any = true;
+		if (h)
+			add_host(h, name);
+	}
+	return any;
+}
+
+/* @h: where the host names of programmed listeners go, or NULL. */
+static enum attachment attach(const struct resolving *r, const struct resolve_gateway *g,
+			      const struct kube_object *o, const struct kube_parent_ref *p,
+			      struct hosts *h)
+{
+	enum attachment best = NO_LISTENER;
+
+	for (size_t i = 0; i < g->nlisteners; i++) {
+		const struct resolve_listener *l = &g->listeners[i];
+		enum attachment here = NO_LISTENER;
+
+		if (selects(p, l->conf))
+			here = !allows(r, g, l, o->namespace) ? NOT_ALLOWED
+			       : !share_hosts(&o->route, l->conf, l->programmed ? h : NULL)
+				   ? NO_HOSTNAME
+				   : ATTACHED;
+		if (here > best)
+			best = here;
+	}
+	return best;
+}
+
+/* The listeners that count this accepted route, each once. */
+static void count(struct resolving *r, struct resolve_gateway *g, const struct kube_object *o,
+		  const struct kube_parent_ref *p, size_t number)
+{
+	for (size_t i = 0; i < g->nlisteners; i++) {
+		struct resolve_listener *l = &g->listeners[i];
+
+		if (l->counted != number && selects(p, l->conf) && allows(r, g, l, o->namespace) &&
+		    share_hosts(&o->route, l->conf, NULL)) {
+			l->counted = number;
+			l->attached++;
+		}
+	}
+}
+
+static struct resolve_gateway *gateway_of(const struct resolving *r,
+					  const struct kube_parent_ref *p)
+{
+	if (!view_eq(p->ref.group, VIEW_LIT(KUBE_GATEWAY_GROUP)) ||
+	    !view_eq(p->ref.kind, VIEW_LIT("Gateway")))
+		return NULL;
+	return resolve_find_gateway(r, p->ref.namespace, p->ref.name);
+}
+
+/* --- references --- */
+
+static bool is_pool(const struct kube_ref *ref)
+{
+	return view_eq(ref->group, VIEW_LIT(KUBE_INFERENCE_GROUP)) &&
+	       view_eq(ref->kind, VIEW_LIT("InferencePool"));
+}
+
+/* The store's index, or -1 with the reason and what it is about. */
+static int64_t find_pool(const struct resolving *r, const struct kube_object *o,
+			 const struct kube_ref *ref, const char **reason)
+{
+	size_t n, first = kube_store_range(r->s, KUBE_POOL, ref->namespace, &n), last = first + n;
+	const struct kube_entry *const *pools = kube_store_all(r->s, KUBE_POOL, &n);
+
+	*reason = NULL;
+	if (!is_pool(ref)) {
+		*reason = "InvalidKind";
+		return -1;
+	}
+	if (!resolve_permitted(r, VIEW_LIT("HTTPRoute"), o->namespace, ref)) {
+		*reason = "RefNotPermitted";
+		return -1;
+	}
+	for (size_t i = first; i < last; i++)
+		if (view_eq(pools[i]->name, ref->name))
+			return (int64_t)i;
+	*reason = "BackendNotFound";
+	return -1;
+}
+
+static struct view ref_message(struct resolving *r, const char *reason, size_t rule, size_t at,
+			       const struct kube_ref *ref)
+{
+	const char *what = "there is no InferencePool %.63s/%.253s";
+
+	if (strcmp(reason, "RefNotPermitted") == 0)
+		what = "no ReferenceGrant in namespace %.63s lets this route refer to "
+		       "InferencePool %.253s";
+	else if (strcmp(reason, "InvalidKind") == 0)
+		return resolve_text(r,
+				    "spec.rules[%zu].backendRefs[%zu]: %.63s of group \"%.253s\": "
+				    "only InferencePool of " KUBE_INFERENCE_GROUP " is served",
+				    rule, at, ref->kind.ptr, ref->group.ptr);
+	return resolve_text(r, "spec.rules[%zu].backendRefs[%zu]: %s", rule, at,
+			    resolve_text(r, what, ref->namespace.ptr, ref->name.ptr).ptr);
+}
+
+/* The first reference that leads nowhere; NULL: none does. */
+static const char *check_refs(struct resolving *r, const struct kube_object *o,
+			      struct view *ret_message)
+{
+	*ret_message = VIEW_NULL;
+	for (size_t i = 0; i < o->route.nrules; i++) {
+		const struct kube_rule *rule = &o->route.rules[i];
+
+		for (size_t k = 0; k < rule->nbackends; k++) {
+			const char *reason;
+
+			find_pool(r, o, &rule->backends[k].ref, &reason);
+			if (reason) {
+				*ret_message = ref_message(r, reason, i, k, &rule->backends[k].ref);
+				return reason;
+			}
+		}
+	}
+	return NULL;
+}
+
+/* That a Gateway's route refers to the pools of its rules. */
+static void note_uses(struct resolving *r, const struct kube_object *o,
+		      const struct resolve_gateway *g, bool accepted)
+{
+	for (size_t i = 0; i < o->route.nrules; i++) {
+		const struct kube_rule *rule = &o->route.rules[i];
+
+		for (size_t k = 0; k < rule->nbackends; k++) {
+			const char *reason;
+			int64_t pool = find_pool(r, o, &rule->backends[k].ref, &reason);
+			struct resolve_use *u = pool < 0 ? NULL
+							 : resolve_more(r, r->uses, r->nuses,
+									&r->uses_room, sizeof(*u));
+
+			if (!u)
+				continue;
+			r->used[pool] = true;
+			r->uses = u;
+			u[r->nuses++] =
+			    (struct resolve_use){(size_t)pool, (size_t)(g - r->gateways), accepted};
+		}
+	}
+}
+
+/* That an older version of a route, which serves on, leads to pools. */
+static void note_older(struct resolving *r, const struct kube_object *o)
+{
+	for (size_t i = 0; i < o->route.nrules; i++)
+		for (size_t k = 0; k < o->route.rules[i].nbackends; k++) {
+			const char *reason;
+			int64_t pool = find_pool(r, o, &o->route.rules[i].backends[k].ref, &reason);
+
+			if (pool >= 0)
+				r->used[pool] = true;
+		}
+}
+
+/* --- what is said of a route --- */
+
+struct route_verdict {
+	const char *accepted; /* the reason why not; NULL: it is, where it is attached */
+	const char *refs;     /* the reason of ResolvedRefs=False */
+	struct view message, refs_message;
+	struct view dropped; /* the message of PartiallyInvalid; absent: no rule is */
+};
+
+static void judge_rules(struct resolving *r, const struct kube_object *o, struct route_verdict *v)
+{
+	const struct kube_rule *first = NULL;
+	char numbers[160] = "";
+	size_t wrong = 0, used = 0;
+
+	for (size_t i = 0; i < o->route.nrules; i++) {
+		const struct kube_rule *rule = &o->route.rules[i];
+
+		if (!rule->wrong.ptr)
+			continue;
+		if (!first)
+			first = rule;
+		wrong++;
+		if (used < sizeof(numbers) - 8)
+			used += (size_t)snprintf(numbers + used, sizeof(numbers) - used, "%s%zu",
+						 used ? ", " : "", i);
+	}
+	if (!first)
+		return;
+	if (wrong == o->route.nrules) {
+		v->accepted = first->wrong_filters ? "IncompatibleFilters" : "UnsupportedValue";
+		v->message = first->wrong;
+	} else {
+		v->dropped = resolve_text(r, "Dropped Rule(s) %s: %s", numbers, first->wrong.ptr);
+	}
+}
+
+static void judge(struct resolving *r, const struct kube_entry *e, struct route_verdict *v)
+{
+	const struct kube_object *o = e->newest;
+
+	*v = (struct route_verdict){.message = VIEW_NULL};
+	if (!o) {
+		v->accepted = "UnsupportedValue";
+		v->message = resolve_text(r, "%s", e->error ? e->error : "");
+		return;
+	}
+	v->refs = check_refs(r, o, &v->refs_message);
+	if (o->route.wrong.ptr) {
+		v->accepted = "UnsupportedValue";
+		v->message = o->route.wrong;
+	} else {
+		judge_rules(r, o, v);
+	}
+}
+
+static bool said_before(const struct kube_status_parent *said, size_t n,
+			const struct kube_status_parent *p, struct view namespace)
+{
+	for (size_t i = 0; i < n; i++)
+		if (kube_owner_same(&said[i], p, namespace))
+			return true;
+	return false;
+}
+
+static struct kube_conditions tell_parent(struct resolving *r, const struct kube_entry *e,
+					  const struct route_verdict *v, enum attachment at)
+{
+	static const struct {
+		const char *reason, *message;
+	} refusals[] = {
+	    [NO_LISTENER] = {"NoMatchingParent",
+			     "no listener of the Gateway has this sectionName and port"},
+	    [NOT_ALLOWED] = {"NotAllowedByListeners",
+			     "allowedRoutes of the listeners exclude this route"},
+	    [NO_HOSTNAME] = {"NoMatchingListenerHostname",
+			     "no listener has a host name in common with the route"},
+	};
+	struct resolve_conditions c;
+
+	if (!resolve_conditions(r, &c, e->generation))
+		return (struct kube_conditions){NULL, 0};
+	if (at != ATTACHED)
+		resolve_condition(&c, "Accepted", false, refusals[at].reason,
+				  view_str(refusals[at].message));
+	else if (v->accepted)
+		resolve_condition(&c, "Accepted", false, v->accepted, v->message);
+	else
+		resolve_condition(&c, "Accepted", true, "Accepted", VIEW_NULL);
+	resolve_condition(&c, "ResolvedRefs", !v->refs, v->refs ? v->refs : "ResolvedRefs",
+			  v->refs_message);
+	if (v->dropped.ptr && at == ATTACHED && !v->accepted)
+		resolve_condition(&c, "PartiallyInvalid", true, "UnsupportedValue", v->dropped);
+	for (size_t i = 0; i < c.n; i++)
+		if (c.items[i].message.len)
+			resolve_problem(r, e,
+					resolve_text(r, "%s: %s", c.items[i].reason.ptr,
+						     c.items[i].message.ptr));
+	return (struct kube_conditions){c.items, c.n};
+}
+
+/* Its parents, those of the newest version where that can be read. True: accepted by one. */
+static bool tell_route(struct resolving *r, const struct kube_entry *e,
+		       const struct route_verdict *v, size_t number)
+{
+	const struct kube_object *o = e->newest ? e->newest : e->serving;
+	size_t room = o ? o->route.nparents : 0, n = 0;
+	struct kube_status_parent *said = resolve_get(r, (room + 1) * sizeof(*said));
+	struct kube_wanted *w;
+	bool accepted = false;
+
+	for (size_t i = 0; said && i < room; i++) {
+		const struct kube_parent_ref *p = &o->route.parents[i];
+		struct resolve_gateway *g = gateway_of(r, p);
+		enum attachment at;
+
+		if (!g)
+			continue;
+		said[n] = (struct kube_status_parent){
+		    .controller = r->set->controller,
+		    .group = p->ref.group,
+		    .kind = p->ref.kind,
+		    .namespace = p->namespace_given ? p->ref.namespace : VIEW_NULL,
+		    .name = p->ref.name,
+		    .section = p->section,
+		    .port = p->port,
+		};
+		if (said_before(said, n, &said[n], e->namespace))
+			continue;
+		at = attach(r, g, o, p, NULL);
+		said[n++].conditions = tell_parent(r, e, v, at);
+		if (at != ATTACHED)
+			continue;
+		note_uses(r, o, g, !v->accepted);
+		if (!v->accepted) {
+			accepted = true;
+			count(r, g, o, p, number);
+		}
+	}
+	if (n || kube_owner_left(r->s, r->set, e)) {
+		w = resolve_want(r, e);
+		if (w) {
+			w->status.parents = said;
+			w->status.nparents = n;
+		}
+	}
+	r->counts.routes += n > 0;
+	r->counts.routes_accepted += accepted;
+	return accepted;
+}
+
+/* --- what is served --- */
+
+static void find_hosts(struct resolving *r, struct resolve_route *route)
+{
+	const struct kube_object *o = route->entry->serving;
+	struct hosts h = {NULL, 0};
+	size_t room = 0;
+
+	for (size_t i = 0; i < o->route.nparents; i++) {
+		const struct resolve_gateway *g = gateway_of(r, &o->route.parents[i]);
+
+		room += g ? g->nlisteners * (o->route.nhostnames + 1) : 0;
+	}
+	if (!room)
+		return;
+	h.items = resolve_get(r, (room < HOSTS_MAX ? room : HOSTS_MAX) * sizeof(*h.items));
+	for (size_t i = 0; h.items && i < o->route.nparents; i++) {
+		const struct resolve_gateway *g = gateway_of(r, &o->route.parents[i]);
+
+		if (g)
+			attach(r, g, o, &o->route.parents[i], &h);
+	}
+	route->hosts = h.items;
+	route->nhosts = h.n;
+}
+
+static size_t rules_of(const struct resolve_route *route)
+{
+	const struct kube_route *conf = &route->entry->serving->route;
+	size_t n = 0;
+
+	for (size_t i = 0; i < conf->nrules; i++)
+		if (!conf->rules[i].wrong.ptr)
+			n += conf->rules[i].nmatches;
+	return n * route->nhosts;
+}
+
+static int by_age(const void *a, const void *b)
+{
+	const struct resolve_route *x = a, *y = b;
+
+	if (x->entry->created != y->entry->created)
+		return x->entry->created < y->entry->created ? -1 : 1;
+	if (!view_eq(x->entry->namespace, y->entry->namespace))
+		return strcmp(x->entry->namespace.ptr, y->entry->namespace.ptr);
+	return strcmp(x->entry->name.ptr, y->entry->name.ptr);
+}
+
+void resolve_routes(struct resolving *r)
+{
+	size_t n, max = r->set->max_rules ? r->set->max_rules : DEFAULT_MAX_RULES, rules = 0;
+	const struct kube_entry *const *entries = kube_store_all(r->s, KUBE_ROUTE, &n);
+
+	r->routes = resolve_get(r, (n + 1) * sizeof(*r->routes));
+	r->used = resolve_get(r, kube_store_count(r->s, KUBE_POOL) + 1);
+	if (!r->routes || !r->used)
+		return;
+	for (size_t i = 0; i < n; i++)
+		r->routes[i].entry = entries[i];
+	qsort(r->routes, n, sizeof(*r->routes), by_age);
+	r->nroutes = n;
+	for (size_t i = 0; i < n; i++) {
+		struct resolve_route *route = &r->routes[i];
+		struct route_verdict v;
+
+		judge(r, route->entry, &v);
+		if (route->entry->serving)
+			find_hosts(r, route);
+		if (route->nhosts && rules_of(route) > max - rules) {
+			route->nhosts = 0;
+			if (!v.accepted) {
+				v.accepted = "TooManyRules";
+				v.message = resolve_text(
+				    r, "older routes use up the %zu rules there can be", max);
+			}
+		} else if (route->nhosts) {
+			rules += rules_of(route);
+			if (route->entry->serving != route->entry->newest)
+				note_older(r, route->entry->serving);
+		}
+		tell_route(r, route->entry, &v, i + 1);
+	}
+}
+
+/* --- rules of the plan --- */
+
+struct output {
+	struct rule_def *rules;
+	size_t nrules;
+	struct plan_header *headers;
+	size_t nheaders;
+};
+
+static const struct rule_backend *keep_backends(struct resolving *r, const struct kube_object *o,
+						const struct kube_rule *rule)
+{
+	struct rule_backend *b = arena_get(r->lasting, (rule->nbackends + 1) * sizeof(*b));
+
+	for (size_t i = 0; b && i < rule->nbackends; i++) {
+		const char *reason;
+		int64_t pool = find_pool(r, o, &rule->backends[i].ref, &reason);
+
+		b[i].pool = pool < 0 ? -1 : r->pool_at[pool];
+		b[i].weight = rule->backends[i].weight;
+	}
+	r->failed |= !b;
+	return b;
+}
+
+static const struct rule_header *keep_headers(struct resolving *r, const struct kube_match *m)
+{
+	struct rule_header *h = arena_get(r->lasting, (m->nheaders + 1) * sizeof(*h));
+
+	for (size_t i = 0; h && i < m->nheaders; i++) {
+		h[i].name = resolve_keep(r, m->headers[i].name);
+		h[i].value = resolve_keep(r, m->headers[i].value);
+	}
+	r->failed |= !h;
+	return h;
+}
+
+static struct view route_name(struct resolving *r, const struct kube_object *o, size_t rule)
+{
+	char name[400];
+	bool numbered = false;
+
+	for (size_t i = 0; i < o->route.nrules; i++)
+		numbered |= o->route.nrules > 1 && o->route.rules[i].nheaders > 0;
+	snprintf(name, sizeof(name), numbered ? "%s/%s+%02zu" : "%s/%s", o->namespace.ptr,
+		 o->name.ptr, rule);
+	return resolve_keep(r, view_str(name));
+}
+
+static void emit(struct resolving *r, const struct resolve_route *route, size_t at,
+		 struct output *out)
+{
+	const struct kube_object *o = route->entry->serving;
+	const struct kube_rule *rule = &o->route.rules[at];
+	struct rule_def def = {
+	    .backends = keep_backends(r, o, rule),
+	    .nbackends = rule->nbackends,
+	    .route = route_name(r, o, at),
+	    .created = o->created,
+	    .timeout_ms = rule->timeout_ms,
+	};
+
+	for (size_t i = 0; i < rule->nheaders; i++)
+		out->headers[out->nheaders++] = (struct plan_header){
+		    .route = def.route,
+		    .action = rule->headers[i].action,
+		    .name = resolve_keep(r, rule->headers[i].name),
+		    .value = resolve_keep(r, rule->headers[i].value),
+		};
+	for (size_t i = 0; i < rule->nmatches; i++) {
+		const struct kube_match *m = &rule->matches[i];
+
+		def.path_type = m->path_type;
+		def.path = resolve_keep(r, m->path);
+		def.method = resolve_keep(r, m->method);
+		def.headers = keep_headers(r, m);
+		def.nheaders = m->nheaders;
+		for (size_t k = 0; k < route->nhosts; k++) {
+			def.host = resolve_keep(r, route->hosts[k]);
+			out->rules[out->nrules++] = def;
+		}
+	}
+}
+
+void resolve_rules(struct resolving *r)
+{
+	size_t rules = 0, headers = 0;
+	struct output out = {NULL, 0, NULL, 0};
+
+	for (size_t i = 0; i < r->nroutes; i++) {
+		const struct resolve_route *route = &r->routes[i];
+
+		if (!route->nhosts)
+			continue;
+		rules += rules_of(route);
+		for (size_t k = 0; k < route->entry->serving->route.nrules; k++)
+			headers += route->entry->serving->route.rules[k].nheaders;
+	}
+	out.rules = arena_get(r->lasting, (rules + 1) * sizeof(*out.rules));
+	out.headers = arena_get(r->lasting, (headers + 1) * sizeof(*out.headers));
+	if (!out.rules || !out.headers || (r->nroutes && !r->pool_at)) {
+		r->failed = true;
+		return;
+	}
+	for (size_t i = 0; i < r->nroutes && !r->failed; i++) {
+		const struct resolve_route *route = &r->routes[i];
+
+		for (size_t k = 0; route->nhosts && k < route->entry->serving->route.nrules; k++)
+			if (!route->entry->serving->route.rules[k].wrong.ptr)
+				emit(r, route, k, &out);
+	}
+	r->plan->rules = out.rules;
+	r->plan->nrules = out.nrules;
+	r->plan->headers = out.headers;
+	r->plan->nheaders = out.nheaders;
+}
