@@ -41,6 +41,9 @@ class Files:
         with open(at, "w", encoding="utf-8") as f:
             f.write(text)
 
+    def remove(self):
+        shutil.rmtree(self.outside)
+
     def moved(self, text):
         """@text with the pod's paths where they are here."""
         return re.sub(r"(?<![\w/])/(?=(run/spoa-inference|usr/local/etc/haproxy|etc/haproxy-tls)\b)",
@@ -82,7 +85,7 @@ def check(version, name, env_file="", pools_file=""):
                               env=env, capture_output=True, text=True, timeout=60)
         return done.returncode, done.stdout + done.stderr
     finally:
-        shutil.rmtree(files.outside)
+        files.remove()
 
 
 VERSIONS = haproxy.versions() or [None]
