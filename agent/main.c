@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/trim.h"
 #include "config/config.h"
+#include "discover/kube/kube.h"
 #include "serve/control.h"
 #include "serve/explain.h"
 #include "serve/health.h"
@@ -251,6 +252,11 @@ int main(int argc, char **argv)
 	conf = load(given.file);
 	if (!conf)
 		return EXIT_FAILURE;
+	/* A pod's own account is only there in the pod. */
+	if (given.check && conf->kubernetes.kubeconfig && kube_check(conf, stderr) < 0) {
+		config_free(conf);
+		return EXIT_FAILURE;
+	}
 	if (given.check) {
 		printf("%s: the configuration is good\n", given.file);
 		config_free(conf);

@@ -14,6 +14,7 @@
 #include <sys/random.h>
 
 #include "base/log.h"
+#include "discover/kube/kube.h"
 #include "serve/decide.h"
 #include "serve/watch.h"
 
@@ -269,6 +270,29 @@ static void put_rule(FILE *out, const struct snapshot *s, const struct decision 
 		fputs("pool      none: the route's reference leads nowhere\n", out);
 }
 
+/* True: the API server did not tell everything. */
+static bool put_kube(struct explain *x)
+{
+	const struct kube *k = watch_kube(x->watch);
+	struct kube_status_report r;
+	bool missing = false;
+
+	if (!k)
+		return false;
+	kube_report(k, &r);
+	for (int i = 0; i < KUBE_KINDS; i++) {
+		struct kube_mirror_kind kind;
+
+		kube_report_kind(k, (enum kube_kind)i, &kind);
+		if (!kind.watched || kind.synced)
+			continue;
+		fprintf(x->out, "kubernetes %s of %s could not be read: %s\n", kind.name, r.server,
+			kind.error[0] ? kind.error : kube_reflector_state_name(kind.state));
+		missing = true;
+	}
+	return missing;
+}
+
 /*
  * What is not known because HAProxy did not answer must not look like an answer: this process has
  * asked it once, the agent that serves may know more. True: the decision hangs on it.
@@ -277,6 +301,8 @@ static bool put_unreached(struct explain *x, const struct decision *d)
 {
 	struct discover_status s;
 
+	if (put_kube(x))
+		return true;
 	discover_status(watch_discover(x->watch), &s);
 	if (!s.haproxy.configured || s.haproxy.answered)
 		return false;

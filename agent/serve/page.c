@@ -4,6 +4,7 @@
 #include "serve/page.h"
 
 #include "serve/control.h"
+#include "serve/page_kube.h"
 
 const struct admin_page page_table[] = {
     {"/metrics", "text/plain; version=0.0.4; charset=utf-8", page_metrics, false},
@@ -36,7 +37,7 @@ int page_readyz(void *control, FILE *out)
 	}
 	if (c->stopping)
 		fputs("draining\n", out);
-	else
+	else if (page_kube_why(c, out) == 0)
 		fputs("not every pool's source has answered yet, see /state\n", out);
 	return 503;
 }

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "serve/conn.h"
 #include "serve/control.h"
+#include "serve/page_kube.h"
 #include "serve/promwrite.h"
 
 static double seconds(uint64_t ns)
@@ -317,6 +318,7 @@ int page_metrics(void *control, FILE *out)
 	write_admin(out, c);
 	write_tickets(out, c);
 	write_discovery(out, c);
+	page_kube_metrics(out, c);
 	write_endpoints(out, c);
 	write_process(out, c);
 	stats_free(sum);

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "serve/control.h"
+#include "serve/page_kube.h"
 #include "serve/pagejson.h"
 
 static double age_s(uint64_t then_ns)
@@ -268,6 +269,7 @@ int page_state(void *control, FILE *out)
 	cJSON_AddNumberToObject(root, "snapshot", (double)s->version);
 	cJSON_AddNumberToObject(root, "spop_connections", atomic_load(&c->shared.connections));
 	add_haproxy(root, &status);
+	page_kube_state(root, c);
 	add_feedback(root, c);
 	add_pools(root, c, s);
 	add_routes(root, s);

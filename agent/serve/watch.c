@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "discover/kube/kube.h"
 #include "discover/token.h"
 #include "net/dns.h"
 #include "net/http.h"
@@ -19,6 +20,8 @@
 #define HTTP_CONNECTIONS 64
 
 struct watch {
+	struct event_base *base;
+	bool read_only;
 	struct endpoints *endpoints;
 	const struct config *conf;
 	struct tokens *tokens;
@@ -26,6 +29,7 @@ struct watch {
 	struct http_client *http;
 	struct scraper *scraper;
 	struct discover *discover;
+	struct kube *kube; /* NULL: not configured */
 };
 
 static const char *text_or_null(const char *s)
@@ -84,6 +88,14 @@ static void on_scrape_changed(uint32_t slot, bool alive, void *arg)
 		discover_endpoint_dead(w->discover, slot);
 }
 
+static int start_kube(struct watch *w, const struct config *conf, struct kube **ret)
+{
+	const struct kube_env env = {
+	    .base = w->base, .discover = w->discover, .read_only = w->read_only};
+
+	return conf->kubernetes.here ? kube_new(&env, conf, ret) : 0;
+}
+
 static int start(struct watch *w, const struct watch_env *env)
 {
 	const struct config *conf = w->conf;
@@ -109,7 +121,7 @@ static int start(struct watch *w, const struct watch_env *env)
 	discover.http = w->http;
 	discover.dns = w->dns;
 	w->discover = discover_new(&discover, conf);
-	return w->discover ? 0 : -ENOMEM;
+	return w->discover ? start_kube(w, conf, &w->kube) : -ENOMEM;
 }
 
 struct watch *watch_new(const struct watch_env *env, const struct config *conf)
@@ -118,6 +130,8 @@ struct watch *watch_new(const struct watch_env *env, const struct config *conf)
 
 	if (!w)
 		return NULL;
+	w->base = env->base;
+	w->read_only = env->read_only;
 	w->endpoints = env->endpoints;
 	w->conf = conf;
 	return start(w, env) < 0 ? watch_free(w) : w;
@@ -126,6 +140,7 @@ struct watch *watch_new(const struct watch_env *env, const struct config *conf)
 struct watch *watch_free(struct watch *w)
 {
 	if (w) {
+		w->kube = kube_free(w->kube);
 		w->discover = discover_free(w->discover);
 		w->scraper = scraper_free(w->scraper);
 		w->http = http_client_free(w->http);
@@ -148,11 +163,28 @@ static void follow_all(struct watch *w, bool tokens_only)
 
 int watch_reload(struct watch *w, const struct config *conf)
 {
-	int r = discover_reload(w->discover, conf);
+	struct kube_next *next = NULL;
+	struct kube *fresh = NULL;
+	int r = 0;
 
-	if (r < 0)
+	if (w->kube && conf->kubernetes.here)
+		r = kube_prepare(w->kube, conf, &next);
+	else if (conf->kubernetes.here)
+		r = start_kube(w, conf, &fresh);
+	if (r == 0)
+		r = discover_reload(w->discover, conf);
+	if (r < 0) {
+		kube_next_free(next);
+		kube_free(fresh);
 		return r;
+	}
 	w->conf = conf;
+	if (next)
+		kube_commit_consume(w->kube, next);
+	else if (w->kube)
+		w->kube = kube_free(w->kube);
+	else
+		w->kube = fresh;
 	/* Limits of pages are no part of a place: it is not told that they changed. */
 	follow_all(w, false);
 	return 0;
@@ -166,6 +198,11 @@ void watch_tick(struct watch *w)
 struct discover *watch_discover(const struct watch *w)
 {
 	return w->discover;
+}
+
+struct kube *watch_kube(const struct watch *w)
+{
+	return w->kube;
 }
 
 struct scraper *watch_scraper(const struct watch *w)
