@@ -28,7 +28,7 @@ struct program {
 	struct event_base *base;
 	struct follow *follow;
 	char *line;
-	size_t len;
+	size_t len, plans;
 	char shown[1024];
 };
 
@@ -116,6 +116,7 @@ static void want(struct program *p, const cJSON *from)
 	}
 	if (follow_want(p->follow, &plan) < 0)
 		abort();
+	p->plans++;
 	arena_free(a);
 }
 
@@ -156,6 +157,7 @@ static void show(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	follow_status(p->follow, &s);
 	cJSON_AddStringToObject(out, "state", follow_state_name(s.state));
+	cJSON_AddNumberToObject(out, "plans", (double)p->plans);
 	cJSON_AddStringToObject(out, "version", s.version);
 	cJSON_AddNumberToObject(out, "pid", s.pid);
 	cJSON_AddNumberToObject(out, "pools", (double)s.pools);

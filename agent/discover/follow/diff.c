@@ -319,10 +319,14 @@ static int read_answer(struct work *k, struct view text, struct view *ret_error)
 	int r;
 
 	(void)line_of(&text);
+	if (begins(stamp, "Permission denied")) {
+		*ret_error = stamp;
+		return -EACCES;
+	}
 	r = runtime_split(text, &k->parts);
 	if (r < 0) {
-		*ret_error = begins(stamp, "Permission denied") ? stamp : k->parts.error;
-		return begins(stamp, "Permission denied") ? -EACCES : r;
+		*ret_error = k->parts.error;
+		return r;
 	}
 	if (runtime_info(k->parts.info, &d->info) < 0)
 		return -EPROTO;
@@ -441,6 +445,12 @@ bool diff_answer_next(struct view *answers, struct view *ret)
 	return false;
 }
 
+static bool has(struct view v, const char *words)
+{
+	return v.len && memmem(v.ptr, v.len, words, strlen(words));
+}
+
+/* Anywhere in it: 3.4.7 may put the words for earlier commands in front. */
 bool diff_accepted(enum diff_kind kind, struct view answer)
 {
 	static const char *const words[] = {
@@ -458,12 +468,12 @@ bool diff_accepted(enum diff_kind kind, struct view answer)
 	case DIFF_ADD:
 	case DIFF_UNPUBLISH:
 	case DIFF_DELETE_BACKEND:
-		return begins(answer, words[kind]);
+		return has(answer, words[kind]);
 	case DIFF_DELETE:
-		return begins(answer, words[kind]) || begins(answer, "Server still has ");
+		return has(answer, words[kind]) || has(answer, "Server still has ");
 	case DIFF_MOVE:
 		/* "IP changed from …", "no need to change …", "nothing changed" */
-		return memmem(answer.ptr, answer.len, "chang", 5) != NULL;
+		return has(answer, "chang");
 	case DIFF_CHECK:
 	case DIFF_READY:
 	case DIFF_WEIGHT:

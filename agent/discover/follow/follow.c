@@ -532,6 +532,8 @@ int follow_want(struct follow *f, const struct plan *p)
 	f->wanting = false;
 	f->refusal[0] = '\0';
 	f->generation++;
+	if (f->state == FOLLOW_CURRENT)
+		f->state = FOLLOW_BUSY;
 	(void)files_write(f->files, w);
 	start(f);
 	return 0;

@@ -7,6 +7,9 @@
  * backlog of the listener that the new master inherits, so the old one cannot answer it.) Why it
  * failed stands in HAProxy's own log only, there.
  *
+ * Up to 3.0 the master starts itself anew for every reload, also for one that fails, and for a
+ * moment nobody listens; so a connect that is refused is tried again for a while.
+ *
  * The master's socket does not close after an answer, hence the `quit`.
  */
 #include "discover/follow/reload.h"
@@ -22,13 +25,15 @@
 #define ANSWER_MAX  (1024 * 1024)
 #define AGAIN_MS    100
 #define ASK_PROC_MS 5000
+#define PATIENCE_MS 2000
 
 struct reload {
 	struct event_base *base;
 	char *master;
 	struct ask *ask;
 	struct timer *timer;
-	uint64_t deadline_ns;
+	uint64_t deadline_ns, patience_ns;
+	bool counting; /* it was asked; now for what came of it */
 	reload_done done;
 	void *arg;
 	bool telling;
@@ -61,6 +66,17 @@ static struct view line_of(struct view *text)
 	return line;
 }
 
+/* "[ALERT]    (PID) : TEXT" → TEXT: the process is another one each time. */
+static struct view text_of(struct view line)
+{
+	const char *at = line.len ? memmem(line.ptr, line.len, ") : ", 4) : NULL;
+
+	if (!at || line.ptr[0] != '[')
+		return line;
+	at += 4;
+	return (struct view){at, (size_t)(line.ptr + line.len - at)};
+}
+
 int reload_read(struct view answer, enum reload_result *ret_result, char *message, size_t size)
 {
 	struct view line = line_of(&answer), first = VIEW_NULL;
@@ -84,6 +100,7 @@ int reload_read(struct view answer, enum reload_result *ret_result, char *messag
 		if (!first.ptr && line.len && !view_eq(line, VIEW_LIT("--")))
 			first = line;
 	}
+	first = text_of(first);
 	snprintf(message, size, "%.*s", (int)(first.len < size ? first.len : size - 1),
 		 first.ptr ? first.ptr : "");
 	return 0;
@@ -125,15 +142,26 @@ static void counted(const struct ask_answer *answer, void *arg)
 		finish(r, RELOAD_FAILED, "out of memory");
 }
 
-static void count(void *arg)
+static void count(struct reload *r)
 {
-	struct reload *r = arg;
-
+	r->counting = true;
 	if (ask(r->base, r->master, VIEW_LIT("show proc;quit\n"), ASK_PROC_MS, ANSWER_MAX, counted,
 		r, &r->ask) < 0) {
 		r->ask = NULL;
 		finish(r, RELOAD_FAILED, "out of memory");
 	}
+}
+
+static int order(struct reload *r);
+
+static void again(void *arg)
+{
+	struct reload *r = arg;
+
+	if (r->counting)
+		count(r);
+	else if (order(r) < 0)
+		finish(r, RELOAD_FAILED, "out of memory");
 }
 
 static void answered(const struct ask_answer *answer, void *arg)
@@ -151,9 +179,22 @@ static void answered(const struct ask_answer *answer, void *arg)
 			count(r);
 		return;
 	}
+	if (answer->error == ASK_CONNECT && clock_mono_ns() < r->patience_ns &&
+	    timer_start(r->timer, AGAIN_MS * CLOCK_NS_PER_MS) == 0)
+		return;
 	snprintf(message, sizeof(message), "%s%s%s", ask_error_name(answer->error),
 		 answer->err ? ": " : "", answer->err ? strerror(answer->err) : "");
 	finish(r, RELOAD_FAILED, message);
+}
+
+static int order(struct reload *r)
+{
+	int e = ask(r->base, r->master, VIEW_LIT("reload;quit\n"), RELOAD_TIMEOUT_MS, ANSWER_MAX,
+		    answered, r, &r->ask);
+
+	if (e < 0)
+		r->ask = NULL;
+	return e;
 }
 
 int reload_start(struct event_base *base, const char *master, reload_done done, void *arg,
@@ -166,13 +207,12 @@ int reload_start(struct event_base *base, const char *master, reload_done done, 
 		return -ENOMEM;
 	*r = (struct reload){.base = base, .done = done, .arg = arg};
 	r->deadline_ns = clock_mono_ns() + RELOAD_TIMEOUT_MS * CLOCK_NS_PER_MS;
+	r->patience_ns = clock_mono_ns() + PATIENCE_MS * CLOCK_NS_PER_MS;
 	r->master = strdup(master);
-	r->timer = timer_new(base, count, r);
+	r->timer = timer_new(base, again, r);
 	if (r->master && r->timer)
-		e = ask(base, master, VIEW_LIT("reload;quit\n"), RELOAD_TIMEOUT_MS, ANSWER_MAX,
-			answered, r, &r->ask);
+		e = order(r);
 	if (e < 0) {
-		r->ask = NULL;
 		destroy(r);
 		return e;
 	}
