@@ -13,7 +13,7 @@ usage() {
 	  --part NAME    this part alone; may be repeated. Parts:
 	                   lint unit unit-asan python fuzz corpus sim
 	                   e2e-agent e2e-2.6 e2e-3.0 e2e-3.2 e2e-3.4 (e2e: all of these)
-	                   kube
+	                   charts kube compose counts
 	  --no-install   change nothing outside the checkout: what is missing fails or is skipped
 
 	At the end a table tells, part by part, what passed, failed and was skipped and why; the last
@@ -47,14 +47,14 @@ if [ ${#parts[@]} -eq 0 ]; then
 	if [ -n "$quick" ]; then
 		parts=(lint-quick unit python corpus)
 	else
-		parts=(lint unit unit-asan python fuzz sim e2e)
+		parts=(lint unit unit-asan counts python fuzz sim e2e compose)
 	fi
 fi
 expanded=()
 for part in "${parts[@]}"; do
 	case $part in
 	e2e) expanded+=(e2e-agent e2e-2.6 e2e-3.0 e2e-3.2 e2e-3.4) ;;
-	lint|lint-quick|unit|unit-asan|python|fuzz|corpus|sim|kube|e2e-agent|e2e-[0-9].[0-9]*)
+	lint|lint-quick|unit|unit-asan|python|fuzz|corpus|sim|charts|kube|compose|counts|e2e-agent|e2e-[0-9].[0-9]*)
 		expanded+=("$part") ;;
 	*) fail "no part is named $part; --help lists them" ;;
 	esac
@@ -65,11 +65,13 @@ wants() { case " ${parts[*]} " in *" $1"*) return 0 ;; esac; return 1; }
 cd "$ROOT" || exit 1
 started=$SECONDS
 if [ -n "$install" ]; then
-	for_kube=
-	if wants kube; then for_kube=kube; fi
-	install_packages tests $for_kube || fail "the packages could not be installed"
+	purposes=(tests)
+	for part in kube compose; do
+		if wants $part; then purposes+=("$part"); fi
+	done
+	install_packages "${purposes[@]}" || fail "the packages could not be installed"
 	if wants kube; then install_kube & fi # waited for before the tests
-	if wants python || wants e2e || wants sim || wants kube; then
+	if wants python || wants e2e || wants sim || wants kube || wants charts || wants compose; then
 		install_python || fail "the Python clients could not be installed"
 		if wants e2e; then
 			install_node || fail "the Node client could not be installed"

@@ -20,7 +20,8 @@ import tempfile
 import time
 
 FILES = os.path.join(os.path.dirname(__file__), "..", "..", "haproxy")
-CHROOTS = os.environ.get("SPOA_CHROOTS", "/var/tmp/spoa-chroots")
+CACHE = os.environ.get("SPOA_CACHE", os.path.expanduser("~/.cache/spoa-inference"))
+CHROOTS = os.environ.get("SPOA_CHROOTS", os.path.join(CACHE, "chroots"))
 WANTED = ("2.6", "3.0", "3.2", "3.4")
 _given_out = set()
 
