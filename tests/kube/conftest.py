@@ -5,6 +5,7 @@ import tempfile
 
 import pytest
 
+import gateway as gateway_module
 import network
 import plane as plane_module
 
@@ -48,6 +49,33 @@ def space(plane, request):
     plane.kubectl("delete", "namespace", name, "--wait=false")
 
 
+ORDER = ("test_plane", "test_manifests", "test_guide")  # then what shares the gateway
+
+
+def pytest_collection_modifyitems(items):
+    def place(item):
+        name = item.module.__name__
+        return ORDER.index(name) if name in ORDER else len(ORDER)
+    items.sort(key=place)
+
+
+@pytest.fixture(scope="session")
+def _gate(plane):
+    """Two models, two pools, two routes, two replicas of the gateway."""
+    with gateway_module.installed(plane, "gate") as g:
+        g.equip()
+        yield g
+
+
+@pytest.fixture
+def gate(_gate):
+    """The shared gateway: working, and to be left working."""
+    _gate.plane.faulty.clear()
+    _gate.settle()
+    yield _gate
+    _gate.plane.faulty.clear()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
@@ -55,14 +83,11 @@ def pytest_runtest_makereport(item, call):
     if report.failed and p and call.when in ("setup", "call"):
         logs = os.path.join(FOLDER, "logs")
         for name in sorted(os.listdir(logs)):
-            if name.startswith(("kubelet", "services")) or "_" in name:
+            if name.startswith(("kubelet", "services")) or "body-based" in name:
                 with open(os.path.join(logs, name), errors="replace") as f:
                     text = f.read()
                 if text.strip():
                     report.sections.append((name, text[-4000:]))
-        with open(os.path.join(FOLDER, "failed.txt"), "w") as f:
-            pods = p.kubectl("get", "all,inferencepools,httproutes,gateways", "-A", "-o", "wide",
-                             ok=False).stdout
-            f.write(pods)
-        report.sections.append(("objects", pods))
+        there = p.kubectl("get", "pods,services,inferencepools,httproutes,gateways", "-A", ok=False)
+        report.sections.append(("objects", there.stdout + there.stderr))
     return report

@@ -68,12 +68,15 @@ def route(space, name, model, pools, parent=None, header="X-Gateway-Model-Name",
                     {"type": "Exact", "name": header, "value": model}]}], **rule}]}}
 
 
+MODEL_A, MODEL_B = "meta-llama/Llama-3.1-8B-Instruct", "microsoft/Phi-4-mini-instruct"
+
+
 class Gateway:
     """Chart body-based-routing as release "gate" in @space, with a Gateway "gw" there."""
 
-    VALUES = {"service.type": "LoadBalancer", "preStopSeconds": 1,
+    VALUES = {"service.type": "LoadBalancer", "preStopSeconds": 2,
               "terminationGracePeriodSeconds": 15, "haproxy.threads": 2,
-              "agent.config.drain": "2s", "agent.config.scrape.models_interval": "1s"}
+              "agent.config.drain": "2s", "agent.config.kubernetes.idle": "4s"}
 
     def __init__(self, plane, space, **values):
         self.plane, self.space = plane, space
@@ -93,10 +96,26 @@ class Gateway:
                            "--timeout=90s")
 
     def install(self):
+        self.plane.kubectl("create", "namespace", self.space, ok=False)
         self.helm()
         self.plane.apply(gateway(self.space))
         until(lambda: self.address, 20, "the gateway has an address")
         return self
+
+    def equip(self):
+        """Model A by pool and Deployment "a", model B by "b"."""
+        self.equipment = [o for name, model in (("a", MODEL_A), ("b", MODEL_B)) for o in (
+            simulators(self.space, name, model), pool(self.space, name),
+            route(self.space, "route-" + name, model, [name]))]
+        self.settle()
+
+    def settle(self):
+        """Until everything of equip() is as it was then, and answers."""
+        self.plane.apply(*self.equipment)
+        until(lambda: self.served_by(MODEL_A, "a") and self.served_by(MODEL_B, "b"), 60,
+              "both models are served")
+        until(lambda: all(len(m) == 2 for n in "ab" for m in self.members(f"{self.space}/{n}")), 30,
+              "two members a pool")
 
     def uninstall(self):
         self.plane.helm("uninstall", "gate", "-n", self.space, ok=False)

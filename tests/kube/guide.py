@@ -66,7 +66,7 @@ class Shell:
                                         stdout=subprocess.DEVNULL, stderr=self.errors,
                                         start_new_session=True)
 
-    def run(self, block, wait=180):
+    def run(self, block, wait=90):
         """Its output, both streams as they came. AssertionError where it fails or lacks something."""
         self.count += 1
         path = os.path.join(self.folder, f"block-{self.count}")
