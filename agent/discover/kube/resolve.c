@@ -121,40 +121,6 @@ struct kube_wanted *resolve_want(struct resolving *r, const struct kube_entry *e
 	return &items[r->nwanted++];
 }
 
-/* --- references --- */
-
-static bool grants(const struct kube_grant *g, struct view from_kind, struct view from,
-		   const struct kube_ref *to)
-{
-	bool who = false;
-
-	for (size_t i = 0; i < g->nfrom; i++)
-		who |= view_eq(g->from[i].group, VIEW_LIT(KUBE_GATEWAY_GROUP)) &&
-		       view_eq(g->from[i].kind, from_kind) && view_eq(g->from[i].namespace, from);
-	for (size_t i = 0; who && i < g->nto; i++)
-		if (view_eq(g->to[i].group, to->group) && view_eq(g->to[i].kind, to->kind) &&
-		    (!g->to[i].name.ptr || view_eq(g->to[i].name, to->name)))
-			return true;
-	return false;
-}
-
-bool resolve_permitted(const struct resolving *r, struct view from_kind, struct view from,
-		       const struct kube_ref *to)
-{
-	size_t all, n, first;
-	const struct kube_entry *const *entries;
-
-	if (view_eq(from, to->namespace))
-		return true;
-	entries = kube_store_all(r->s, KUBE_GRANT, &all);
-	first = kube_store_range(r->s, KUBE_GRANT, to->namespace, &n);
-	/* A grant that cannot be read any more grants nothing: it may have been narrowed. */
-	for (size_t i = first; i < first + n; i++)
-		if (entries[i]->newest && grants(&entries[i]->newest->grant, from_kind, from, to))
-			return true;
-	return false;
-}
-
 /* --- all of it --- */
 
 static void report_errors(struct resolving *r)

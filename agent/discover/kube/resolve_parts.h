@@ -88,6 +88,15 @@ struct kube_wanted *resolve_want(struct resolving *r, const struct kube_entry *e
 /* May an object of @from_kind in @from refer to @to? Within one namespace always. */
 bool resolve_permitted(const struct resolving *r, struct view from_kind, struct view from,
 		       const struct kube_ref *to);
+/* The store's index of the pool that @ref leads to from the route @o; -1: nowhere, and *reason is
+ * that of the condition. */
+int64_t resolve_find_pool(const struct resolving *r, const struct kube_object *o,
+			  const struct kube_ref *ref, const char **reason);
+/* The reason of the first reference of the route that leads nowhere; NULL: none does. */
+const char *resolve_check_refs(struct resolving *r, const struct kube_object *o,
+			       struct view *ret_message);
+/* How many rules of the plan it makes. */
+size_t resolve_count_rules(const struct resolve_route *route);
 /* The Gateway of ours, or NULL. */
 struct resolve_gateway *resolve_find_gateway(const struct resolving *r, struct view namespace,
 					     struct view name);

@@ -426,6 +426,6 @@ void resolve_pools(struct resolving *r)
 
 		while (at < kept && r->uses[at].pool == i)
 			at++;
-		tell_pool(r, entries[i], r->uses + first, at - first);
+		tell_pool(r, entries[i], at > first ? &r->uses[first] : NULL, at - first);
 	}
 }

@@ -11,10 +11,6 @@
  * One HAProxy serves all Gateways, and a rule knows the host of a request, not the port it came in
  * by: two listeners with different ports and the same host name share their routes.
  *
- * The value of the variable `route` is NAMESPACE/NAME. Where rules of one route change headers
- * differently, "+NN", the rule's number, tells them apart; '+' sorts before all that a name can
- * have, and two digits keep rules in their order, so precedence is as it was.
- *
  * No message depends on more than the objects: two replicas have to write the same words.
  */
 #include "discover/kube/resolve.h"
@@ -141,74 +137,7 @@ static struct resolve_gateway *gateway_of(const struct resolving *r,
 	return resolve_find_gateway(r, p->ref.namespace, p->ref.name);
 }
 
-/* --- references --- */
-
-static bool is_pool(const struct kube_ref *ref)
-{
-	return view_eq(ref->group, VIEW_LIT(KUBE_INFERENCE_GROUP)) &&
-	       view_eq(ref->kind, VIEW_LIT("InferencePool"));
-}
-
-/* The store's index, or -1 with the reason and what it is about. */
-static int64_t find_pool(const struct resolving *r, const struct kube_object *o,
-			 const struct kube_ref *ref, const char **reason)
-{
-	size_t n, first = kube_store_range(r->s, KUBE_POOL, ref->namespace, &n), last = first + n;
-	const struct kube_entry *const *pools = kube_store_all(r->s, KUBE_POOL, &n);
-
-	*reason = NULL;
-	if (!is_pool(ref)) {
-		*reason = "InvalidKind";
-		return -1;
-	}
-	if (!resolve_permitted(r, VIEW_LIT("HTTPRoute"), o->namespace, ref)) {
-		*reason = "RefNotPermitted";
-		return -1;
-	}
-	for (size_t i = first; i < last; i++)
-		if (view_eq(pools[i]->name, ref->name))
-			return (int64_t)i;
-	*reason = "BackendNotFound";
-	return -1;
-}
-
-static struct view ref_message(struct resolving *r, const char *reason, size_t rule, size_t at,
-			       const struct kube_ref *ref)
-{
-	const char *what = "there is no InferencePool %.63s/%.253s";
-
-	if (strcmp(reason, "RefNotPermitted") == 0)
-		what = "no ReferenceGrant in namespace %.63s lets this route refer to "
-		       "InferencePool %.253s";
-	else if (strcmp(reason, "InvalidKind") == 0)
-		return resolve_text(r,
-				    "spec.rules[%zu].backendRefs[%zu]: %.63s of group \"%.253s\": "
-				    "only InferencePool of " KUBE_INFERENCE_GROUP " is served",
-				    rule, at, ref->kind.ptr, ref->group.ptr);
-	return resolve_text(r, "spec.rules[%zu].backendRefs[%zu]: %s", rule, at,
-			    resolve_text(r, what, ref->namespace.ptr, ref->name.ptr).ptr);
-}
-
-/* The first reference that leads nowhere; NULL: none does. */
-static const char *check_refs(struct resolving *r, const struct kube_object *o,
-			      struct view *ret_message)
-{
-	*ret_message = VIEW_NULL;
-	for (size_t i = 0; i < o->route.nrules; i++) {
-		const struct kube_rule *rule = &o->route.rules[i];
-
-		for (size_t k = 0; k < rule->nbackends; k++) {
-			const char *reason;
-
-			find_pool(r, o, &rule->backends[k].ref, &reason);
-			if (reason) {
-				*ret_message = ref_message(r, reason, i, k, &rule->backends[k].ref);
-				return reason;
-			}
-		}
-	}
-	return NULL;
-}
+/* --- uses of pools --- */
 
 /* That a Gateway's route refers to the pools of its rules. */
 static void note_uses(struct resolving *r, const struct kube_object *o,
@@ -219,7 +148,7 @@ static void note_uses(struct resolving *r, const struct kube_object *o,
 
 		for (size_t k = 0; k < rule->nbackends; k++) {
 			const char *reason;
-			int64_t pool = find_pool(r, o, &rule->backends[k].ref, &reason);
+			int64_t pool = resolve_find_pool(r, o, &rule->backends[k].ref, &reason);
 			struct resolve_use *u = pool < 0 ? NULL
 							 : resolve_more(r, r->uses, r->nuses,
 									&r->uses_room, sizeof(*u));
@@ -240,7 +169,8 @@ static void note_older(struct resolving *r, const struct kube_object *o)
 	for (size_t i = 0; i < o->route.nrules; i++)
 		for (size_t k = 0; k < o->route.rules[i].nbackends; k++) {
 			const char *reason;
-			int64_t pool = find_pool(r, o, &o->route.rules[i].backends[k].ref, &reason);
+			int64_t pool =
+			    resolve_find_pool(r, o, &o->route.rules[i].backends[k].ref, &reason);
 
 			if (pool >= 0)
 				r->used[pool] = true;
@@ -294,7 +224,7 @@ static void judge(struct resolving *r, const struct kube_entry *e, struct route_
 		v->message = resolve_text(r, "%s", e->error ? e->error : "");
 		return;
 	}
-	v->refs = check_refs(r, o, &v->refs_message);
+	v->refs = resolve_check_refs(r, o, &v->refs_message);
 	if (o->route.wrong.ptr) {
 		v->accepted = "UnsupportedValue";
 		v->message = o->route.wrong;
@@ -424,17 +354,6 @@ static void find_hosts(struct resolving *r, struct resolve_route *route)
 	route->nhosts = h.n;
 }
 
-static size_t rules_of(const struct resolve_route *route)
-{
-	const struct kube_route *conf = &route->entry->serving->route;
-	size_t n = 0;
-
-	for (size_t i = 0; i < conf->nrules; i++)
-		if (!conf->rules[i].wrong.ptr)
-			n += conf->rules[i].nmatches;
-	return n * route->nhosts;
-}
-
 static int by_age(const void *a, const void *b)
 {
 	const struct resolve_route *x = a, *y = b;
@@ -466,7 +385,7 @@ void resolve_routes(struct resolving *r)
 		judge(r, route->entry, &v);
 		if (route->entry->serving)
 			find_hosts(r, route);
-		if (route->nhosts && rules_of(route) > max - rules) {
+		if (route->nhosts && resolve_count_rules(route) > max - rules) {
 			route->nhosts = 0;
 			if (!v.accepted) {
 				v.accepted = "TooManyRules";
@@ -474,127 +393,10 @@ void resolve_routes(struct resolving *r)
 				    r, "older routes use up the %zu rules there can be", max);
 			}
 		} else if (route->nhosts) {
-			rules += rules_of(route);
+			rules += resolve_count_rules(route);
 			if (route->entry->serving != route->entry->newest)
 				note_older(r, route->entry->serving);
 		}
 		tell_route(r, route->entry, &v, i + 1);
 	}
-}
-
-/* --- rules of the plan --- */
-
-struct output {
-	struct rule_def *rules;
-	size_t nrules;
-	struct plan_header *headers;
-	size_t nheaders;
-};
-
-static const struct rule_backend *keep_backends(struct resolving *r, const struct kube_object *o,
-						const struct kube_rule *rule)
-{
-	struct rule_backend *b = arena_get(r->lasting, (rule->nbackends + 1) * sizeof(*b));
-
-	for (size_t i = 0; b && i < rule->nbackends; i++) {
-		const char *reason;
-		int64_t pool = find_pool(r, o, &rule->backends[i].ref, &reason);
-
-		b[i].pool = pool < 0 ? -1 : r->pool_at[pool];
-		b[i].weight = rule->backends[i].weight;
-	}
-	r->failed |= !b;
-	return b;
-}
-
-static const struct rule_header *keep_headers(struct resolving *r, const struct kube_match *m)
-{
-	struct rule_header *h = arena_get(r->lasting, (m->nheaders + 1) * sizeof(*h));
-
-	for (size_t i = 0; h && i < m->nheaders; i++) {
-		h[i].name = resolve_keep(r, m->headers[i].name);
-		h[i].value = resolve_keep(r, m->headers[i].value);
-	}
-	r->failed |= !h;
-	return h;
-}
-
-static struct view route_name(struct resolving *r, const struct kube_object *o, size_t rule)
-{
-	char name[400];
-	bool numbered = false;
-
-	for (size_t i = 0; i < o->route.nrules; i++)
-		numbered |= o->route.nrules > 1 && o->route.rules[i].nheaders > 0;
-	snprintf(name, sizeof(name), numbered ? "%s/%s+%02zu" : "%s/%s", o->namespace.ptr,
-		 o->name.ptr, rule);
-	return resolve_keep(r, view_str(name));
-}
-
-static void emit(struct resolving *r, const struct resolve_route *route, size_t at,
-		 struct output *out)
-{
-	const struct kube_object *o = route->entry->serving;
-	const struct kube_rule *rule = &o->route.rules[at];
-	struct rule_def def = {
-	    .backends = keep_backends(r, o, rule),
-	    .nbackends = rule->nbackends,
-	    .route = route_name(r, o, at),
-	    .created = o->created,
-	    .timeout_ms = rule->timeout_ms,
-	};
-
-	for (size_t i = 0; i < rule->nheaders; i++)
-		out->headers[out->nheaders++] = (struct plan_header){
-		    .route = def.route,
-		    .action = rule->headers[i].action,
-		    .name = resolve_keep(r, rule->headers[i].name),
-		    .value = resolve_keep(r, rule->headers[i].value),
-		};
-	for (size_t i = 0; i < rule->nmatches; i++) {
-		const struct kube_match *m = &rule->matches[i];
-
-		def.path_type = m->path_type;
-		def.path = resolve_keep(r, m->path);
-		def.method = resolve_keep(r, m->method);
-		def.headers = keep_headers(r, m);
-		def.nheaders = m->nheaders;
-		for (size_t k = 0; k < route->nhosts; k++) {
-			def.host = resolve_keep(r, route->hosts[k]);
-			out->rules[out->nrules++] = def;
-		}
-	}
-}
-
-void resolve_rules(struct resolving *r)
-{
-	size_t rules = 0, headers = 0;
-	struct output out = {NULL, 0, NULL, 0};
-
-	for (size_t i = 0; i < r->nroutes; i++) {
-		const struct resolve_route *route = &r->routes[i];
-
-		if (!route->nhosts)
-			continue;
-		rules += rules_of(route);
-		for (size_t k = 0; k < route->entry->serving->route.nrules; k++)
-			headers += route->entry->serving->route.rules[k].nheaders;
-	}
-	out.rules = arena_get(r->lasting, (rules + 1) * sizeof(*out.rules));
-	out.headers = arena_get(r->lasting, (headers + 1) * sizeof(*out.headers));
-	if (!out.rules || !out.headers || (r->nroutes && !r->pool_at)) {
-		r->failed = true;
-		return;
-	}
-	for (size_t i = 0; i < r->nroutes && !r->failed; i++) {
-		const struct resolve_route *route = &r->routes[i];
-
-		for (size_t k = 0; route->nhosts && k < route->entry->serving->route.nrules; k++)
-			if (!route->entry->serving->route.rules[k].wrong.ptr)
-				emit(r, route, k, &out);
-	}
-	r->plan->rules = out.rules;
-	r->plan->nrules = out.nrules;
-	r->plan->headers = out.headers;
-	r->plan->nheaders = out.nheaders;
 }
