@@ -3,9 +3,10 @@
  *
  * Between a write and the watch that shows it, the store holds the old status: comparing then would
  * find the same difference and write it again. So what was sent is remembered with the version of
- * the object that it was made from. As long as the store holds that version, a write that has
- * ended, well or with a conflict, is not repeated: the watch brings a newer version in any case. A
- * wish that still waits in the writer may be replaced.
+ * the object that it was made from. As long as the store holds that version nothing more is sent
+ * for it: the write changes the version, and another one made from the old would be a conflict.
+ * The watch brings the new version, and then there is something to compare with. Only a write that
+ * changed nothing brings none: after SILENT_NS it is looked at again.
  *
  * What the server refuses as invalid waits for a new version as well; it is logged once.
  */
@@ -23,9 +24,9 @@
 
 struct sent {
 	UT_hash_handle hh;
-	char *version; /* of the object, as it was compared */
-	bool ended;    /* the writer is through with it */
-	char key[];    /* KIND/NAMESPACE/NAME */
+	char *version;     /* of the object, as it was compared */
+	uint64_t ended_ns; /* the writer is through with it; 0: not yet */
+	char key[];        /* KIND/NAMESPACE/NAME */
 };
 
 struct kube_scribe {
@@ -37,7 +38,8 @@ struct kube_scribe {
 	bool waiting; /* somebody did not find room in the writer */
 };
 
-#define KEY_MAX 400
+#define KEY_MAX   400
+#define SILENT_NS (10 * CLOCK_NS_PER_S)
 
 static size_t make_key(char key[KEY_MAX], const char *plural, struct view namespace,
 		       struct view name)
@@ -75,7 +77,7 @@ static struct sent *remember(struct kube_scribe *s, const char *key, size_t len,
 	}
 	free(one->version);
 	one->version = copy;
-	one->ended = false;
+	one->ended_ns = 0;
 	return one;
 }
 
@@ -103,7 +105,7 @@ static void on_done(const struct kube_resource *resource, const char *namespace,
 
 	HASH_FIND(hh, s->sent, key, len, one);
 	if (one)
-		one->ended = true;
+		one->ended_ns = clock_mono_ns();
 	if (result->failure == KUBE_INVALID)
 		log_refused(resource, namespace, name, result);
 	/* The newer version may be here already. */
@@ -184,7 +186,8 @@ static int compare(struct kube_scribe *s, const struct kube_wanted *w,
 	if (!e || !len)
 		return 0;
 	HASH_FIND(hh, s->sent, key, len, one);
-	if (one && one->ended && view_eq(view_str(one->version), e->version))
+	if (one && view_eq(view_str(one->version), e->version) &&
+	    (!one->ended_ns || clock_mono_ns() - one->ended_ns < SILENT_NS))
 		return 0;
 	r = kube_status_diff(s->store, set, w, now, &patch);
 	if (r == KUBE_DIFF_PATCH) {
@@ -193,7 +196,7 @@ static int compare(struct kube_scribe *s, const struct kube_wanted *w,
 		return r;
 	}
 	if (r == KUBE_DIFF_NONE && one) {
-		if (!one->ended)
+		if (!one->ended_ns)
 			kube_writer_drop(s->writer, resource, e->namespace.ptr, e->name.ptr);
 		forget(s, one);
 	}
