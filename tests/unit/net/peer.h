@@ -101,6 +101,8 @@ static int peer_bind(uint16_t *port)
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	assert(fd >= 0);
+	/* So that a test may come back on the same port. */
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
 	assert(bind(fd, (struct sockaddr *)&in, sizeof(in)) == 0);
 	assert(getsockname(fd, (struct sockaddr *)&in, &len) == 0);
 	*port = ntohs(in.sin_port);
