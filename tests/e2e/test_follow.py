@@ -101,9 +101,14 @@ def test_the_choice_of_the_agent(f, at):
         for _ in range(3):
             assert f.served_by("llama/b", cookie="x-inference-server=a") == "b"
             assert f.served_by("llama/b", cookie="k=v; x-inference-server=a; l=w") == "b"
-        status, headers, body = f.post("llama/b", cookie="k=v")
-        assert status == 200 and "set-cookie" not in headers
-        assert "k=v" in json.loads(body)["headers"]["cookie"]
+        # Nor is anybody told how it was chosen, also where the choice was down.
+        f.h.runtime("disable health llama/a; set server llama/a health down")
+        for where in ("llama/b,c,a", "llama/a", "llama/nobody", "llama/"):
+            status, headers, body = f.post(where, cookie="k=v; l=w")
+            assert status == 200 and "set-cookie" not in headers
+            assert json.loads(body)["headers"]["cookie"] == "k=v; l=w"
+            assert "cookie" not in json.loads(f.post(where)[2])["headers"]
+        f.wait_current()
         if not once_more:
             f.h.reload()
             f.wait_current()

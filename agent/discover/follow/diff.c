@@ -17,10 +17,10 @@
 #include "discover/follow/diff.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "discover/follow/generate.h"
+#include "discover/follow/text.h"
 
 enum phase { PHASE_KEEP, PHASE_REMOVE };
 
@@ -36,7 +36,7 @@ struct work {
 	unsigned char *pools;   /* POOL_… by index in want */
 	unsigned char *servers; /* 1: there; by first[pool] + index */
 	size_t *first;
-	FILE *out;
+	struct text out;
 	struct diff *diff;
 	bool short_of_memory;
 };
@@ -76,7 +76,7 @@ static void command(struct work *k, enum diff_kind kind)
 	struct diff *d = k->diff;
 	struct diff_command *more;
 
-	fputc('\0', k->out);
+	text_char(&k->out, '\0');
 	if (d->ncommands % 64 == 0) {
 		more = realloc(d->commands, (d->ncommands + 64) * sizeof(*more));
 		if (!more) {
@@ -93,14 +93,14 @@ static void command(struct work *k, enum diff_kind kind)
 static void to_server(struct work *k, enum diff_kind kind, const char *verb, struct view backend,
 		      struct view server, const char *what)
 {
-	fprintf(k->out, "%s %.*s/%.*s%s", verb, V(backend), V(server), what);
+	text_format(&k->out, "%s %.*s/%.*s%s", verb, V(backend), V(server), what);
 	command(k, kind);
 }
 
 static void to_backend(struct work *k, enum diff_kind kind, const char *verb, struct view backend,
 		       const char *what)
 {
-	fprintf(k->out, "%s %.*s%s", verb, V(backend), what);
+	text_format(&k->out, "%s %.*s%s", verb, V(backend), what);
 	command(k, kind);
 }
 
@@ -139,8 +139,8 @@ static void keep(struct work *k, const struct want_server *s, const struct runti
 		host.len = port - 1;
 		if (host.ptr[0] == '[')
 			host = (struct view){host.ptr + 1, host.len - 2};
-		fprintf(k->out, "set server %.*s/%.*s addr %.*s port %.*s", V(b), V(n), V(host),
-			(int)(s->where.len - port), s->where.ptr + port);
+		text_format(&k->out, "set server %.*s/%.*s addr %.*s port %.*s", V(b), V(n),
+			    V(host), (int)(s->where.len - port), s->where.ptr + port);
 		command(k, DIFF_MOVE);
 	}
 	if (k->checked && !have->checking)
@@ -156,13 +156,13 @@ static void keep(struct work *k, const struct want_server *s, const struct runti
 
 static void add(struct work *k, const struct want_pool *p, const struct want_server *s)
 {
-	fprintf(k->out, "add server %.*s/%.*s %.*s %.*s", V(p->backend), V(s->name), V(s->where),
-		V(k->want->keywords));
+	text_format(&k->out, "add server %.*s/%.*s %.*s %.*s", V(p->backend), V(s->name),
+		    V(s->where), V(k->want->keywords));
 	if (p->h2c)
-		fputs(" proto h2", k->out);
+		text_str(&k->out, " proto h2");
 	/* Without effect where the backend has use-server rules. */
 	if (k->grows)
-		fprintf(k->out, " cookie %.*s", V(s->name));
+		text_format(&k->out, " cookie %.*s", V(s->name));
 	command(k, DIFF_ADD);
 	if (k->checked)
 		to_server(k, DIFF_CHECK, "enable health", p->backend, s->name, "");
@@ -377,6 +377,7 @@ int diff_new(const struct want *w, struct view answer, const struct diff_owner *
 {
 	struct work k = {.want = w, .owner = owner, .diff = calloc(1, sizeof(*k.diff))};
 	size_t len = 0, servers = 0;
+	char *text;
 	int r = -ENOMEM;
 
 	*ret_error = VIEW_NULL;
@@ -384,9 +385,7 @@ int diff_new(const struct want *w, struct view answer, const struct diff_owner *
 	k.pools = calloc(w->npools + 1, 1);
 	k.servers = calloc(w->nservers + 1, 1);
 	k.first = calloc(w->npools + 1, sizeof(*k.first));
-	if (k.diff)
-		k.out = open_memstream(&k.diff->text, &len);
-	if (k.out && k.pools && k.servers && k.first) {
+	if (k.diff && k.pools && k.servers && k.first) {
 		for (size_t i = 0; i < w->npools; i++) {
 			k.first[i] = servers;
 			servers += w->pools[i].nservers;
@@ -395,7 +394,12 @@ int diff_new(const struct want *w, struct view answer, const struct diff_owner *
 		if (r == 0)
 			r = compare(&k);
 	}
-	if (k.out && (fclose(k.out) != 0 || k.short_of_memory) && r == 0)
+	text = text_take(&k.out, &len);
+	if (k.diff)
+		k.diff->text = text;
+	else
+		free(text);
+	if (r == 0 && (!text || k.short_of_memory))
 		r = -ENOMEM;
 	free(k.pools);
 	free(k.servers);

@@ -29,6 +29,7 @@
 #include "discover/follow/diff.h"
 #include "discover/follow/files.h"
 #include "discover/follow/reload.h"
+#include "discover/follow/text.h"
 #include "discover/follow/want.h"
 #include "net/ask.h"
 #include "net/timer.h"
@@ -175,35 +176,33 @@ static void commanded(const struct ask_answer *answer, void *arg)
 
 static void send_batch(struct follow *f)
 {
+	struct text out = {0};
 	struct log_line l;
-	char *text = NULL;
+	char *text;
 	size_t len = 0;
-	FILE *out;
 	int r = -ENOMEM;
 
 	if (f->at == f->diff->ncommands) {
 		round_over(f);
 		return;
 	}
-	out = open_memstream(&text, &len);
-	for (f->next = f->at; out && f->next < f->diff->ncommands; f->next++) {
+	for (f->next = f->at; f->next < f->diff->ncommands; f->next++) {
 		struct view c = f->diff->commands[f->next].text;
 
-		if (f->next > f->at && (size_t)ftell(out) + c.len + 2 > BATCH_MAX)
+		if (f->next > f->at && out.len + c.len + 2 > BATCH_MAX)
 			break;
 		if (f->next > f->at)
-			fputc(';', out);
-		fwrite(c.ptr, 1, c.len, out);
+			text_char(&out, ';');
+		text_view(&out, c);
 		log_begin(&l, LOG_LEVEL_DEBUG, "haproxy_command");
 		log_view(&l, "command", c);
 		log_end(&l);
 	}
-	if (out) {
-		fputc('\n', out);
-		if (fclose(out) == 0)
-			r = ask(f->base, f->conf.socket, (struct view){text, len},
-				f->conf.timeout_ms, f->conf.max_answer, commanded, f, &f->ask);
-	}
+	text_char(&out, '\n');
+	text = text_take(&out, &len);
+	if (text)
+		r = ask(f->base, f->conf.socket, (struct view){text, len}, f->conf.timeout_ms,
+			f->conf.max_answer, commanded, f, &f->ask);
 	free(text);
 	if (r < 0) {
 		f->ask = NULL;
