@@ -271,7 +271,7 @@ static bool put_stamp(struct want *w)
 	stir(x, w->hdrs ? VIEW_LIT("hdrs") : VIEW_LIT(""));
 	for (size_t i = 0; i < w->nheaders; i++) {
 		stir(x, w->headers[i].route);
-		stir(x, (struct view){"sar" + w->headers[i].action, 1});
+		stir(x, (struct view){&"sar"[w->headers[i].action], 1});
 		stir(x, w->headers[i].name);
 		stir(x, w->headers[i].value);
 	}
