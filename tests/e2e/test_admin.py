@@ -211,6 +211,35 @@ def test_explain(agent):
     assert done.returncode == 1 and "bad_request" in done.stdout.decode()
 
 
+def test_explain_without_haproxy(tmp_path):
+    """What hangs on a HAProxy that does not answer is said so, not guessed."""
+    socket_path = str(tmp_path / "gone.sock")
+    a = Agent(json.dumps({"haproxy": {"socket": socket_path, "timeout": "200ms"},
+                          "pools": {"llama": {}, "listed": {"endpoints": ["127.0.0.1:9"],
+                                                            "models": ["listed"]}}}), str(tmp_path))
+    for body in ({"model": LLAMA}, {"model": "nobody"}):
+        done = a.explain(json.dumps(body))
+        said = done.stdout.decode()
+        assert done.returncode == 1
+        assert f"could not be reached: {socket_path}" in said and "verdict   not known" in said, said
+        assert "no_model" not in said and "model_not_found" not in said
+    # What does not hang on it is answered, and it is still said.
+    done = a.explain("{")
+    assert done.returncode == 1 and "bad_request" in done.stdout.decode()
+    said = a.explain(json.dumps({"model": "listed"})).stdout.decode()
+    assert "could not be reached" in said and "verdict   routed" in said
+
+
+def test_explain_takes_a_route_s_place(agent):
+    done = agent.explain(json.dumps({"model": LLAMA}), "--host", "a.example.com", "--method", "PUT",
+                         "--path", "/v1/x?y", "--header", "X-Tier: gold", "--header", "a:b")
+    said = done.stdout.decode()
+    assert done.returncode == 0, said
+    for word in ("a.example.com", "PUT", "/v1/x?y", "X-Tier: gold", "a:b"):
+        assert word in said
+    assert agent.explain("{}", "--header", "no colon").returncode == 2
+
+
 def test_explain_beside_the_service(running, sims):
     """It takes no port and no socket of the service away."""
     try:

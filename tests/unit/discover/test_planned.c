@@ -386,6 +386,33 @@ static void replaced_as_a_whole(void **state)
 	assert_int_equal(t.removed, 2);
 }
 
+/* The same for pools of the file: a reload removes one, or gives another its servers anew. */
+static void removed_by_a_reload(void **state)
+{
+	struct config *old;
+	uint32_t slot, moved;
+
+	(void)state;
+	start("pools:\n"
+	      "  f1: {endpoints: ['127.0.0.1:1'], models: [one]}\n"
+	      "  f2: {endpoints: ['127.0.0.1:2'], models: [two]}\n");
+	wait_for(now()->ready);
+	slot = pool("f1")->slots[0];
+	moved = pool("f2")->slots[0];
+	old = t.conf;
+	t.conf = parse("pools: {f2: {endpoints: ['127.0.0.1:3'], models: [two]}}\n");
+	assert_int_equal(discover_reload(t.d, t.conf), 0);
+	config_free(old);
+	/* Workers still see the old snapshot, and find its servers as they were. */
+	assert_non_null(pool("f1"));
+	assert_int_equal(endpoint_flags(t.endpoints, slot), 0);
+	assert_int_equal(endpoint_flags(t.endpoints, moved), 0);
+	wait_for(!pool("f1"));
+	assert_int_equal(endpoint_flags(t.endpoints, slot), ENDPOINT_GONE);
+	assert_int_equal(endpoint_flags(t.endpoints, moved), ENDPOINT_GONE);
+	assert_int_equal(t.removed, 2);
+}
+
 static const struct route_def *known(const char *model)
 {
 	return route_table_get(now()->models, view_str(model));
@@ -610,6 +637,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(pods_come_drain_and_go, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(by_address, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(replaced_as_a_whole, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(removed_by_a_reload, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(models_of_pools, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(by_models, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(beside_the_file, set_up, tear_down),

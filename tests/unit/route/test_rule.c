@@ -294,6 +294,53 @@ static void ten_thousand_rules(void **state)
 	rules_free(r);
 }
 
+static bool in_mask(int32_t pool, void *arg)
+{
+	return *(unsigned *)arg >> pool & 1;
+}
+
+/* Rules by rank, and which models they lead somewhere at all. */
+static void what_rules_reach(void **state)
+{
+	const struct rule_header a = {V("X-Gateway-Model-Name"), V("a")};
+	const struct rule_header base = {V("x-gateway-base-model-name"), V("b")};
+	const struct rule_header both[] = {{V("X-GATEWAY-MODEL-NAME"), V("c")},
+					   {V("X-Gateway-Base-Model-Name"), V("b")}};
+	const struct rule_backend none[] = {{5, 0}, {-1, 1}};
+	const struct rule_def defs[] = {
+	    {.path = V("/v1"), .headers = &a, 1, &to[0], 1, V("r/a"), .timeout_ms = 7},
+	    {.host = V("h"), .path = V("/"), .headers = &base, 1, &to[1], 1, V("r/base")},
+	    {.path = V("/"), .headers = both, 2, &to[2], 1, V("r/both")},
+	    {.path = V("/"), .backends = none, 2, V("r/none")},
+	};
+	struct rules *r = rules_new(defs, 4);
+	struct rule_request req = {.path = V("/v1/x"), .model = V("a")};
+	struct rule_target t;
+	unsigned mask = ~0U;
+
+	(void)state;
+	assert_non_null(r);
+	assert_true(rules_find(r, &req, 0, &t));
+	assert_true(view_eq(rules_at(r, t.rank)->route, v("r/a")));
+	assert_int_equal(rules_at(r, t.rank)->timeout_ms, 7);
+	/* The one with a host comes first of all. */
+	assert_true(view_eq(rules_at(r, 0)->route, v("r/base")));
+
+	assert_true(rules_reach(r, v("a"), v("a"), in_mask, &mask));
+	assert_true(rules_reach(r, v("x"), v("b"), in_mask, &mask));
+	assert_true(rules_reach(r, v("c"), v("b"), in_mask, &mask));
+	assert_false(rules_reach(r, v("c"), v("x"), in_mask, &mask));
+	assert_false(rules_reach(r, v("x"), v("x"), in_mask, &mask));
+	/* Pools that do not serve. */
+	mask = 1U << 1;
+	assert_false(rules_reach(r, v("a"), v("a"), in_mask, &mask));
+	assert_true(rules_reach(r, v("c"), v("b"), in_mask, &mask));
+	/* A weight of 0 and a reference that leads nowhere reach nobody. */
+	mask = 1U << 5;
+	assert_false(rules_reach(r, v("x"), v("x"), in_mask, &mask));
+	rules_free(r);
+}
+
 static void no_rules(void **state)
 {
 	struct rules *r = rules_new(NULL, 0);
@@ -312,6 +359,7 @@ int main(void)
 	    cmocka_unit_test(shares_by_weight),
 	    cmocka_unit_test(other_headers),
 	    cmocka_unit_test(ten_thousand_rules),
+	    cmocka_unit_test(what_rules_reach),
 	    cmocka_unit_test(no_rules),
 	};
 

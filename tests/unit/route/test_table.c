@@ -144,6 +144,30 @@ static void a_repetition_is_one_definition(void **state)
 	route_table_free(t);
 }
 
+static void definitions_of_one_name(void **state)
+{
+	const struct route_def defs[] = {
+	    {.model = view_str("a"), .pool = 7, .base = view_str("x")},
+	    {.model = view_str("b"), .pool = 1},
+	    {.model = view_str("a"), .pool = 2, .base = view_str("y")},
+	    {.model = view_str("a"), .pool = 3, .base = view_str("y")},
+	};
+	struct route_table *t = route_table_new(defs, 4);
+	const struct route_def *d = route_table_get(t, view_str("a"));
+
+	(void)state;
+	assert_int_equal(d->pool, 7);
+	assert_true(view_eq(d->base, view_str("x")));
+	d = route_table_next(t, d);
+	assert_int_equal(d->pool, 2);
+	d = route_table_next(t, d);
+	assert_int_equal(d->pool, 3);
+	assert_null(route_table_next(t, d));
+	assert_null(route_table_next(t, route_table_get(t, view_str("b"))));
+	assert_null(route_table_get(t, view_str("c")));
+	route_table_free(t);
+}
+
 static void ten_thousand_models(void **state)
 {
 	enum { N = 10000 };
@@ -176,6 +200,7 @@ int main(void)
 	    cmocka_unit_test(shares_by_weight),
 	    cmocka_unit_test(weight_zero_alone_still_serves),
 	    cmocka_unit_test(a_repetition_is_one_definition),
+	    cmocka_unit_test(definitions_of_one_name),
 	    cmocka_unit_test(ten_thousand_models),
 	};
 
