@@ -39,8 +39,10 @@ struct ticket {
 struct desk {
 	_Alignas(64) uint32_t head; /* the worker's end of the ring of free slots */
 	uint32_t fresh;             /* the worker's: slots from here on were never used */
+	_Atomic uint32_t opened;    /* the worker's; wraps, as closed does */
 	_Atomic uint64_t exhausted;
 	_Alignas(64) _Atomic uint32_t tail; /* the control thread's end */
+	_Atomic uint32_t closed;
 	uint32_t expire_at;
 	uint32_t *ring; /* max + 1 places; free from head to tail */
 	struct ticket *tickets;
@@ -51,7 +53,6 @@ struct tickets {
 	unsigned workers;
 	uint32_t max;
 	uint64_t instance;
-	_Atomic uint32_t open;
 	struct desk *desks;
 };
 
@@ -102,16 +103,27 @@ struct tickets *tickets_free(struct tickets *t)
 	return NULL;
 }
 
+/* Only one thread writes it. */
+static void count_one(_Atomic uint32_t *n)
+{
+	atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + 1,
+			      memory_order_release);
+}
+
 int64_t ticket_open(struct tickets *t, unsigned worker, uint32_t slot, uint32_t model, uint64_t key,
 		    uint64_t now_ns)
 {
 	struct desk *d = &t->desks[worker];
 	struct ticket *k;
+	uint32_t tail = atomic_load_explicit(&d->tail, memory_order_acquire);
 	uint32_t i, generation;
 
-	if (d->head != atomic_load_explicit(&d->tail, memory_order_acquire)) {
+	if (d->head != tail) {
 		i = d->ring[d->head];
 		d->head = d->head == t->max ? 0 : d->head + 1;
+		/* The next one lies in the cache of the core that closed it. */
+		if (d->head != tail)
+			__builtin_prefetch(&d->tickets[d->ring[d->head]], 1);
 	} else if (d->fresh < t->max) {
 		i = d->fresh++;
 	} else {
@@ -129,7 +141,7 @@ int64_t ticket_open(struct tickets *t, unsigned worker, uint32_t slot, uint32_t 
 	k->opened_ns = now_ns;
 	/* Counted before it can be closed, so no count ever passes below zero. */
 	atomic_fetch_add_explicit(&t->endpoints->open[slot], 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&t->open, 1, memory_order_relaxed);
+	count_one(&d->opened);
 	atomic_store_explicit(&k->state, generation + 1, memory_order_release);
 	return (int64_t)(t->instance << (WORKER_BITS + SLOT_BITS + GENERATION_BITS) |
 			 (uint64_t)worker << (SLOT_BITS + GENERATION_BITS) |
@@ -156,7 +168,7 @@ static int close_slot(struct tickets *t, struct desk *d, uint32_t i, uint32_t st
 	/* A slot that changed hands began its count anew: this ticket is not in it. */
 	if (endpoint_generation(e, k->slot) == k->slot_generation)
 		atomic_fetch_sub_explicit(&e->open[k->slot], 1, memory_order_relaxed);
-	atomic_fetch_sub_explicit(&t->open, 1, memory_order_relaxed);
+	count_one(&d->closed);
 	d->ring[tail] = i;
 	atomic_store_explicit(&d->tail, tail == t->max ? 0 : tail + 1, memory_order_release);
 	return 0;
@@ -258,7 +270,17 @@ unsigned tickets_reclaim(struct tickets *t, struct ticket_lost *lost, size_t n)
 
 uint32_t tickets_open(const struct tickets *t)
 {
-	return atomic_load_explicit(&t->open, memory_order_relaxed);
+	uint32_t open = 0;
+
+	for (unsigned w = 0; w < t->workers; w++) {
+		const struct desk *d = &t->desks[w];
+		/* In this order: what is closed was opened before, so it never passes below zero.
+		 */
+		uint32_t closed = atomic_load_explicit(&d->closed, memory_order_acquire);
+
+		open += atomic_load_explicit(&d->opened, memory_order_acquire) - closed;
+	}
+	return open;
 }
 
 uint64_t tickets_exhausted(const struct tickets *t)

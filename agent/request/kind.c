@@ -37,9 +37,12 @@ static bool ends_with(struct view v, struct view end)
 
 enum kind kind_of(struct view content_type)
 {
-	struct view rest;
-	struct view type = before(content_type, ';', &rest);
+	struct view rest, type;
 
+	/* what clients send */
+	if (view_eq(content_type, VIEW_LIT("application/json")))
+		return KIND_JSON;
+	type = before(content_type, ';', &rest);
 	if (type.len == 0)
 		return KIND_JSON;
 	if (view_caseeq(type, VIEW_LIT("application/json")) ||

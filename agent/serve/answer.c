@@ -9,23 +9,17 @@
 #include <assert.h>
 #include <netinet/in.h>
 
-#include "spop/ack.h"
 #include "spop/frame.h"
 
 #define BIT(symbol) (UINT32_C(1) << VARIABLE_##symbol)
 
-/* A frame's head and, for each variable, action, scope, its name and the longest number. */
-#define BOUND_FIXED (SPOP_FRAME_HEAD_MAX + VARIABLE_COUNT * 32)
+/* The action that sets the ticket takes no more. */
+#define TICKET_ROOM 32
 
 static const struct spop_view names[] = {
 #define VARIABLE(symbol, name, type, when) {(const uint8_t *)(name), sizeof(name) - 1},
 #include "serve/variable.def"
 #undef VARIABLE
-};
-
-struct reply {
-	struct spop_ack ack;
-	variables_t set;
 };
 
 variables_t variable_bit(const char *name)
@@ -34,27 +28,6 @@ variables_t variable_bit(const char *name)
 		if (spop_view_eq(names[i], spop_view_str(name)))
 			return UINT32_C(1) << i;
 	return 0;
-}
-
-size_t answer_bound(const struct decision *d)
-{
-	size_t n = BOUND_FIXED;
-
-	if (d->has_model)
-		n += d->request.model.len;
-	if (d->has_target)
-		n += d->target.target.len + d->target.base.len;
-	if (d->has_rule)
-		n += d->rule.route.len;
-	if (d->pool) {
-		n += strlen(d->pool->backend);
-		for (uint32_t i = 0; i < d->pick.n; i++) {
-			const char *server = d->pool->endpoints[d->pick.index[i]].server;
-
-			n += server ? strlen(server) : 0;
-		}
-	}
-	return n;
 }
 
 static bool wants(const struct reply *r, enum variable v)
@@ -135,38 +108,49 @@ static void put_rule(struct reply *r, const struct decision *d)
 		put_int(r, VARIABLE_TIMEOUT, d->rule.timeout_ms);
 }
 
-static size_t write_set(const struct decision *d, variables_t set, int64_t ticket,
-			uint64_t stream_id, uint64_t frame_id, void *buf, size_t cap)
-{
-	struct reply r = {.set = set | BIT(VERDICT)};
+struct envelope {
+	uint64_t stream_id, frame_id;
+	void *buf;
+	size_t cap;
+};
 
-	spop_ack_begin(&r.ack, buf, cap, stream_id, frame_id);
-	put_str(&r, VARIABLE_VERDICT, view_str(verdict_name(d->verdict)));
-	put_int(&r, VARIABLE_STATUS, d->status);
+/* False when it did not fit. */
+static bool write_set(struct reply *r, const struct decision *d, variables_t set,
+		      const struct envelope *to)
+{
+	r->set = set | BIT(VERDICT);
+	spop_ack_begin(&r->ack, to->buf, to->cap, to->stream_id, to->frame_id);
+	put_str(r, VARIABLE_VERDICT, view_str(verdict_name(d->verdict)));
+	put_int(r, VARIABLE_STATUS, d->status);
 	if (d->unready)
-		put_int(&r, VARIABLE_ERROR, SPOE_CTX_ERR_UNKNOWN);
+		put_int(r, VARIABLE_ERROR, SPOE_CTX_ERR_UNKNOWN);
 	if (d->pool && (d->verdict == VERDICT_SATURATED || d->verdict == VERDICT_NO_ENDPOINT))
-		put_int(&r, VARIABLE_RETRY_AFTER, d->pool->retry_after);
-	put_model(&r, d);
+		put_int(r, VARIABLE_RETRY_AFTER, d->pool->retry_after);
+	put_model(r, d);
 	if (d->pool)
-		put_str(&r, VARIABLE_BACKEND, view_str(d->pool->backend));
-	put_rule(&r, d);
+		put_str(r, VARIABLE_BACKEND, view_str(d->pool->backend));
+	put_rule(r, d);
 	if (d->verdict == VERDICT_ROUTED)
-		put_servers(&r, d);
-	if (ticket > 0)
-		put_int(&r, VARIABLE_TICKET, ticket);
-	return spop_ack_end(&r.ack);
+		put_servers(r, d);
+	return !spop_ack_failed(&r->ack);
 }
 
-size_t answer_write(const struct decision *d, variables_t set, int64_t ticket, uint64_t stream_id,
-		    uint64_t frame_id, void *buf, size_t cap)
+bool answer_begin(struct reply *ret, const struct decision *d, variables_t set, uint64_t stream_id,
+		  uint64_t frame_id, void *buf, size_t cap)
 {
-	variables_t less = BIT(STATUS) | BIT(RETRY_AFTER) | BIT(MODEL) | BIT(BACKEND);
-	size_t n = write_set(d, set, ticket, stream_id, frame_id, buf, cap);
+	const variables_t less = BIT(STATUS) | BIT(RETRY_AFTER) | BIT(MODEL) | BIT(BACKEND);
+	const struct envelope to = {stream_id, frame_id, buf, cap};
 
-	if (n == 0)
-		n = write_set(d, set & less, 0, stream_id, frame_id, buf, cap);
-	if (n == 0)
-		n = write_set(d, 0, 0, stream_id, frame_id, buf, cap);
-	return n;
+	if (write_set(ret, d, set, &to))
+		return spop_ack_room(&ret->ack) >= TICKET_ROOM;
+	if (!write_set(ret, d, set & less, &to))
+		write_set(ret, d, 0, &to);
+	return false;
+}
+
+size_t answer_end(struct reply *r, int64_t ticket)
+{
+	if (ticket > 0)
+		put_int(r, VARIABLE_TICKET, ticket);
+	return spop_ack_end(&r->ack);
 }

@@ -37,10 +37,18 @@ static int64_t length_of(const struct spop_value *v)
 	return parse_length(bytes_of(v));
 }
 
-static bool is(struct spop_view name, const char *word)
+/* @n is known when this is compiled: one or two comparisons of words instead of a call. */
+static inline __attribute__((always_inline)) bool same(const uint8_t *p, const char *word, size_t n)
 {
-	return memcmp(name.ptr, word, name.len) == 0;
+	if (n >= 8)
+		return memcmp(p, word, 8) == 0 && memcmp(p + n - 8, word + n - 8, 8) == 0;
+	if (n >= 4)
+		return memcmp(p, word, 4) == 0 && memcmp(p + n - 4, word + n - 4, 4) == 0;
+	return memcmp(p, word, 2) == 0;
 }
+
+/* Whether @name, which is as long, is @word of 2 or 4 to 16 letters. */
+#define is(name, word) same((name).ptr, word, sizeof(word) - 1)
 
 static void take_id(struct arguments *a, const struct spop_value *v)
 {

@@ -262,28 +262,39 @@ static uint8_t *out_room(struct conn *c, size_t n)
 
 /* --- frames --- */
 
+/* Nearly all answers are shorter. */
+#define ANSWER_USUAL 2048
+
 static void serve_notify(struct conn *c, struct spop_input *in, const struct worker_conf *conf)
 {
 	struct worker *w = c->worker;
-	size_t max = spop_session_max_frame(&c->session) + SPOP_FRAME_PREFIX, bound, n;
+	const size_t max = spop_session_max_frame(&c->session) + SPOP_FRAME_PREFIX;
+	const size_t most = max < WORKER_OUT_SIZE ? max : WORKER_OUT_SIZE;
 	struct notify notify = {
 	    .conn = c->id, .buffer_size = (uint32_t)max, .global_ids = c->global_ids};
+	struct reply answer;
 	int64_t ticket = 0;
 	uint8_t *room;
+	size_t left, n;
 
 	notify_decide(&notify, w, in, conf);
-	bound = answer_bound(&w->decision);
-	if (max > WORKER_OUT_SIZE)
-		max = WORKER_OUT_SIZE;
-	room = out_room(c, bound < max ? bound : max);
+	room = out_room(c, ANSWER_USUAL < most ? ANSWER_USUAL : most);
 	if (c->closed)
 		return;
-	if (bound <= max) {
-		max = WORKER_OUT_SIZE - w->out_len;
+	left = WORKER_OUT_SIZE - w->out_len;
+	if (answer_begin(&answer, &w->decision, conf->variables, in->frame.stream_id,
+			 in->frame.frame_id, room, left < most ? left : most)) {
 		ticket = notify_ticket(&notify, w, conf);
+	} else if (left < most) {
+		/* Behind those of this turn there is too little room. */
+		conn_flush(c);
+		if (c->closed)
+			return;
+		if (answer_begin(&answer, &w->decision, conf->variables, in->frame.stream_id,
+				 in->frame.frame_id, w->out, most))
+			ticket = notify_ticket(&notify, w, conf);
 	}
-	n = answer_write(&w->decision, conf->variables, ticket, in->frame.stream_id,
-			 in->frame.frame_id, room, max);
+	n = answer_end(&answer, ticket);
 	w->out_len += n;
 	if (n == 0) {
 		conn_flush(c);
@@ -483,6 +494,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	w->out_len = 0;
+	w->now_ns = clock_mono_ns();
 	grace_enter();
 	conf = grace_read(w->env->conf);
 	if (!c->partial)

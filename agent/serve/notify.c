@@ -65,7 +65,7 @@ static uint64_t request_key(const struct notify *n, const struct spop_input *in,
 void notify_decide(struct notify *n, struct worker *w, struct spop_input *in,
 		   const struct worker_conf *conf)
 {
-	uint64_t start = clock_mono_ns();
+	uint64_t start = w->now_ns;
 	struct arguments args;
 	struct decide_env env = {
 	    .conf = &conf->decide,
@@ -78,7 +78,7 @@ void notify_decide(struct notify *n, struct worker *w, struct spop_input *in,
 	arguments_read(&args, &in->notify, n->buffer_size);
 	decide(&env, &args.input, &args.where, &w->decision);
 	n->key = request_key(n, in, &args);
-	n->decided_ns = clock_mono_ns();
+	n->decided_ns = w->now_ns = clock_mono_ns();
 	count(w, &w->decision, &args.input, n->decided_ns - start);
 	if (w->decision.status)
 		log_refusal(n, &args, &w->decision);

@@ -58,6 +58,7 @@ struct worker {
 	int inbox[2]; /* commands from the control thread */
 	bool stopping;
 	uint64_t next_id;
+	uint64_t now_ns; /* when this turn's bytes were here, or its last NOTIFY was decided */
 	struct conn_list conns, dying;
 	struct conn_list hello_due, frame_due; /* in order of their deadlines */
 	uint8_t *in;                           /* what is read, when nothing is half here */

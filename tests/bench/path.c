@@ -195,6 +195,7 @@ __attribute__((noinline)) void path_request(struct house *h)
 	struct spop_fault fault;
 	struct spop_input in;
 	struct logline line;
+	struct reply answer;
 	int64_t ticket;
 
 	if (spop_session_receive(&h->session, h->frame, h->frame_len, &in, &fault) <= 0)
@@ -204,11 +205,12 @@ __attribute__((noinline)) void path_request(struct house *h)
 	if (d->verdict != VERDICT_ROUTED || d->pick.n == 0)
 		abort();
 	endpoint_picked(h->live, d->pool->slots[d->pick.index[0]]);
+	if (!answer_begin(&answer, d, VARIABLES, in.frame.stream_id, in.frame.frame_id, h->answer,
+			  sizeof(h->answer)))
+		abort();
 	ticket = ticket_open(h->tickets, 0, d->pool->slots[d->pick.index[0]], d->target.stat,
 			     args.key, h->now_ns++);
-	if (answer_bound(d) > sizeof(h->answer) ||
-	    answer_write(d, VARIABLES, ticket, in.frame.stream_id, in.frame.frame_id, h->answer,
-			 sizeof(h->answer)) == 0)
+	if (answer_end(&answer, ticket) == 0)
 		abort();
 	write_ticket(h->ticket, ticket);
 	if (logline_parse(h->line, &line) < 0 || ticket_close(h->tickets, line.ticket, &info) < 0)

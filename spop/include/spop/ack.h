@@ -65,6 +65,18 @@ void spop_ack_set_str(struct spop_ack *a, enum spop_scope scope, struct spop_vie
 void spop_ack_set_int(struct spop_ack *a, enum spop_scope scope, struct spop_view name,
 		      int64_t value);
 
+/* Nothing more can be added: something did not fit or could not be said. */
+static inline bool spop_ack_failed(const struct spop_ack *a)
+{
+	return a->out.failed;
+}
+
+/* Bytes that are left for actions. */
+static inline size_t spop_ack_room(const struct spop_ack *a)
+{
+	return (size_t)(a->out.end - a->out.pos);
+}
+
 /* Bytes of the whole frame, or 0 when something did not fit; then buf holds no frame. */
 size_t spop_ack_end(struct spop_ack *a) __attribute__((warn_unused_result));
 

@@ -265,6 +265,7 @@ static const char *ask(const struct request_given *g)
 	uint8_t frame[2048], ack[1024];
 	size_t n = write_notify(g, frame, sizeof(frame));
 	struct arguments args;
+	struct reply reply;
 	struct spop_fault fault;
 	struct spop_input in;
 
@@ -272,7 +273,8 @@ static const char *ask(const struct request_given *g)
 	assert_true(spop_session_receive(&t.session, frame, n, &in, &fault) > 0);
 	arguments_read(&args, &in.notify, FRAME_MAX);
 	decide(&env, &args.input, &args.where, &t.decision);
-	n = answer_write(&t.decision, UINT32_MAX, 0, 1, 1, ack, answer_bound(&t.decision));
+	assert_true(answer_begin(&reply, &t.decision, UINT32_MAX, 1, 1, ack, sizeof(ack)));
+	n = answer_end(&reply, 0);
 	assert_true(n > 0);
 	read_ack(ack, n, text, sizeof(text));
 	return text;
