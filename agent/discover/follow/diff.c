@@ -192,7 +192,8 @@ static int walk_servers(struct work *k, enum phase phase)
 		if (s && phase == PHASE_KEEP) {
 			k->servers[k->first[p - k->want->pools] + (size_t)(s - p->servers)] = 1;
 			keep(k, s, &have);
-		} else if (!s && phase == PHASE_REMOVE &&
+		} else if (!s && phase == PHASE_REMOVE && want_is_name(have.server) &&
+			   want_is_name(have.backend) &&
 			   (p || k->owner->owns(have.backend, k->owner->arg))) {
 			drop(k, &have);
 		}
@@ -257,7 +258,8 @@ static int walk_backends(struct work *k, enum phase phase)
 				d->backends = more;
 			}
 			d->backends[d->nbackends++] = stat.backend;
-		} else if (!p && k->grows && k->owner->owns(stat.backend, k->owner->arg)) {
+		} else if (!p && k->grows && want_is_name(stat.backend) &&
+			   k->owner->owns(stat.backend, k->owner->arg)) {
 			if (published(&stat))
 				to_backend(k, DIFF_UNPUBLISH, "unpublish backend", stat.backend,
 					   "");

@@ -54,8 +54,7 @@ static void leave_out(struct want *w, const char *what, struct view name, const 
 			 (int)(name.len < 100 ? name.len : 100), name.ptr ? name.ptr : "", why);
 }
 
-/* HAProxy's alphabet for names of proxies and servers. */
-static bool is_name(struct view v)
+bool want_is_name(struct view v)
 {
 	for (size_t i = 0; i < v.len; i++) {
 		char c = v.ptr[i];
@@ -148,7 +147,7 @@ static bool put_servers(struct want *w, const struct plan_pool *from, struct wan
 		*s = (struct want_server){.addr = m->addr, .draining = m->draining};
 		if (!put_address(w->arena, s))
 			return false;
-		if (!is_name(m->name) || !s->where.ptr)
+		if (!want_is_name(m->name) || !s->where.ptr)
 			leave_out(w, "server", m->name,
 				  s->where.ptr ? "not a name for HAProxy" : "no address");
 		else if (copy(w->arena, m->name, &s->name))
@@ -179,7 +178,7 @@ static bool put_pools(struct want *w, const struct plan *p)
 	for (size_t i = 0; i < p->npools; i++) {
 		const struct plan_pool *from = &p->pools[i];
 
-		if (!is_name(from->backend)) {
+		if (!want_is_name(from->backend)) {
 			leave_out(w, "pool", from->name, "not a name for HAProxy");
 			continue;
 		}

@@ -48,6 +48,9 @@ struct want {
 struct want *want_new(const struct plan *p, struct view keywords);
 struct want *want_free(struct want *w);
 
+/* Of HAProxy's alphabet for names of proxies and servers, and not too long. */
+bool want_is_name(struct view v);
+
 /* NULL: not wanted. */
 const struct want_pool *want_pool(const struct want *w, struct view backend);
 const struct want_server *want_server(const struct want_pool *p, struct view name);
