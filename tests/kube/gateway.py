@@ -112,6 +112,14 @@ class Gateway:
     def settle(self):
         """Until everything of equip() is as it was then, and answers."""
         self.plane.apply(*self.equipment)
+        for o in self.equipment:  # apply leaves what others have added
+            kind = {"HTTPRoute": f"{ROUTES}/%s/httproutes/%s",
+                    "InferencePool": f"{POOLS}/%s/inferencepools/%s"}.get(o["kind"])
+            if kind:
+                path = kind % (f"namespaces/{self.space}", o["metadata"]["name"])
+                live = self.plane.api.get(path)["spec"]
+                extra = {k: None for k in live if k not in o["spec"]}
+                self.plane.api.merge(path, {"spec": {**extra, **o["spec"]}})
         until(lambda: self.served_by(MODEL_A, "a") and self.served_by(MODEL_B, "b"), 60,
               "both models are served")
         until(lambda: all(len(m) == 2 for n in "ab" for m in self.members(f"{self.space}/{n}")), 30,

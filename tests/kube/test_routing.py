@@ -57,7 +57,8 @@ def test_both_replicas_say_the_same_and_do_not_fight(gate):
 def test_status_of_others_stays(gate):
     """status.parents of another controller, and another controller's objects, are not touched."""
     path = path_of("gate", "route-a")
-    other = {"controllerName": "example.com/other", "parentRef": {"name": "gw"}, "conditions": [
+    other = {"controllerName": "example.com/other", "parentRef": {
+        "group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "gw"}, "conditions": [
         {"type": "Accepted", "status": "False", "reason": "Mine", "message": "",
          "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}
     ours = [p for p in gate.plane.api.get(path)["status"]["parents"] if p["controllerName"] == CONTROLLER]
