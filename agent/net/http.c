@@ -243,6 +243,11 @@ static void tell(struct http_transfer *t, CURLcode code)
 
 	if (answer.error == HTTP_OK)
 		answer.error = error_of(code);
+	/* libcurl calls it an answer when a connection ends within the head. */
+	if (answer.error == HTTP_OK && t->in.status == 0) {
+		answer.error = HTTP_PROTOCOL;
+		t->in.why = "the connection was closed within the headers";
+	}
 	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
 	curl_easy_getinfo(t->easy, CURLINFO_CONTENT_TYPE, &type);
 	answer.status = (int)status;

@@ -142,6 +142,9 @@ static void test_answers(void **state)
 	    {"hello, this is no HTTP\r\n\r\n", HTTP_PROTOCOL, 0, NULL},
 	    {"SSH-2.0-OpenSSH_9.2\r\n", HTTP_PROTOCOL, 0, NULL},
 	    {"HTTP/1.1 2xx OK\r\n\r\n", HTTP_PROTOCOL, 0, NULL},
+	    /* Cut within the head. */
+	    {"HTTP/1.1 200 OK\r\nContent-Type: text/pl", HTTP_PROTOCOL, 200, NULL},
+	    {"HTTP/1.1 200 OK\r\nX: y\r\n", HTTP_PROTOCOL, 200, NULL},
 	    {"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nhi", HTTP_PROTOCOL, 200, NULL},
 	    /* Larger than the limit: told, chunked, until the end. The limit here is 16. */
 	    {"HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n", HTTP_TOO_LARGE, 200, NULL},
