@@ -262,7 +262,7 @@ const struct kube_object *kube_decode(enum kube_kind kind, const cJSON *object,
 size_t kube_decode_hint(enum kube_kind kind, const cJSON *object)
 {
 	const cJSON *item;
-	size_t n = sizeof(struct kube_object);
+	size_t n = sizeof(struct kube_object) + 32; /* what alignment may cost */
 
 	if (kind == KUBE_POD || kind == KUBE_NAMESPACE) {
 		cJSON_ArrayForEach(item, under(object, "metadata", "labels"))

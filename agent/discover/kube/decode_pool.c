@@ -143,25 +143,29 @@ static void read_notes(const cJSON *meta, struct kube_pool *p, struct kube_reade
 
 static void read_ports(const cJSON *spec, struct kube_pool *p, struct kube_reader *r)
 {
-	size_t n;
+	size_t n, at = 0, before;
 	const cJSON *list = kube_reader_list(r, spec, "targetPorts", 1024, &n), *item;
 
 	if (n == 0 || n > KUBE_PORTS_MAX) {
 		p->wrong = kube_reader_text(r, "targetPorts", "1 to %d ports", KUBE_PORTS_MAX);
 		return;
 	}
+	before = kube_reader_enter(r, "targetPorts");
 	cJSON_ArrayForEach(item, list)
 	{
+		size_t inner = kube_reader_enter_item(r, at++);
 		uint16_t port = (uint16_t)kube_reader_integer(r, item, "number", 1, 65535, 0);
 		bool seen = false;
 
 		for (size_t i = 0; i < p->nports; i++)
 			seen |= p->ports[i] == port;
 		if (!port)
-			p->wrong = kube_reader_text(r, "targetPorts", "a port without a number");
+			p->wrong = kube_reader_text(r, "number", "missing");
 		else if (!seen)
 			p->ports[p->nports++] = port;
+		kube_reader_leave(r, inner);
 	}
+	kube_reader_leave(r, before);
 }
 
 void kube_decode_pool(const cJSON *o, struct kube_pool *ret, struct kube_reader *r)
