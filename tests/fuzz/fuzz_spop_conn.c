@@ -44,11 +44,13 @@ static struct house *house;
 static struct worker *worker;
 static struct caller callers[PEERS + 1]; /* the last behaves */
 
-static void must(bool condition)
-{
-	if (!condition)
-		abort();
-}
+#define must(condition)                                                                            \
+	do {                                                                                       \
+		if (!(condition)) {                                                                \
+			fprintf(stderr, "line %d: %s, errno %d\n", __LINE__, #condition, errno);   \
+			abort();                                                                   \
+		}                                                                                  \
+	} while (0)
 
 /* A worker without its thread: the fuzzer turns the loop. */
 static void open_house(void)
