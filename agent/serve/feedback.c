@@ -188,7 +188,12 @@ static void on_stream_read(struct bufferevent *bev, void *arg)
 	const char *bytes = (const char *)evbuffer_pullup(in, -1);
 
 	s->heard_ns = clock_mono_ns();
-	while (bytes && pos < len) {
+	if (!bytes && len) {
+		/* Out of memory. HAProxy comes again, and sends on. */
+		stream_free(s);
+		return;
+	}
+	while (pos < len) {
 		struct view line;
 		ssize_t n =
 		    logline_next((struct view){bytes + pos, len - pos}, LINE_MAX_BYTES, &line);
@@ -275,7 +280,6 @@ static void on_stream(struct evconnlistener *listener, evutil_socket_t fd, struc
 	LIST_INSERT_HEAD(&f->streams, s, link);
 	f->nstreams++;
 	bufferevent_setcb(s->bev, on_stream_read, NULL, on_stream_event, s);
-	bufferevent_setwatermark(s->bev, EV_READ, 0, 16 * LINE_MAX_BYTES);
 	bufferevent_enable(s->bev, EV_READ);
 	log_event(LOG_LEVEL_DEBUG, "feedback_stream", NULL);
 }

@@ -4,8 +4,9 @@
  * libevent's own HTTP server (2.1) has no limit of connections, tells nobody when it frees one, and
  * times each read alone, so that a byte now and then keeps a place for ever. So the reading is
  * here, on libevent's bufferevents, and the invariants are few: one request, one answer and one
- * deadline for all of it, HTTPCONN_HEAD_MAX bytes in, one page out. What a body says about its own
- * length never matters, since nothing is read behind it.
+ * deadline for all of it, HTTPCONN_HEAD_MAX bytes and those of one read in, one page out. (No
+ * watermark holds the reading back: setting one crashes in libevent 2.1 when memory is short.) What
+ * a body says about its own length never matters, since nothing is read behind it.
  *
  * After the answer it says that nothing more comes and reads on, without keeping anything, until
  * the peer has closed: close() with bytes unread would make the kernel reset the connection, and
@@ -50,6 +51,10 @@ static void on_readable(struct bufferevent *bev, void *arg)
 		if (len && len <= HTTPCONN_HEAD_MAX)
 			bad = httphead_parse((struct view){text.ptr, len}, &head);
 		c->owner->asked(c, bad, &head, c->owner->arg);
+		if (c->failed) {
+			end(c, false);
+			return;
+		}
 	}
 	evbuffer_drain(in, evbuffer_get_length(in));
 }
@@ -97,7 +102,6 @@ struct httpconn *httpconn_new_consume(const struct httpconn_owner *owner, struct
 	c->trusted = trusted;
 	c->deadline = event_new(base, -1, 0, on_deadline, c);
 	bufferevent_setcb(bev, on_readable, on_written, on_event, c);
-	bufferevent_setwatermark(bev, EV_READ, 0, HTTPCONN_HEAD_MAX);
 	if (!c->deadline || event_add(c->deadline, &wait) < 0 ||
 	    bufferevent_enable(bev, EV_READ | EV_WRITE) < 0)
 		return httpconn_free(c);
@@ -150,11 +154,16 @@ void httpconn_answer_consume(struct httpconn *c, int status, const char *type, c
 	struct evbuffer *out = bufferevent_get_output(c->bev);
 
 	c->answered = true;
-	evbuffer_add_printf(out,
-			    "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-			    "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
-			    "Connection: close\r\n%s\r\n",
-			    status, reason(status), type, len, extra);
-	if (head_only || len == 0 || evbuffer_add_reference(out, body, len, free_body, NULL) < 0)
+	if (evbuffer_add_printf(out,
+				"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+				"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+				"Connection: close\r\n%s\r\n",
+				status, reason(status), type, len, extra) < 0)
+		c->failed = true;
+	if (c->failed || head_only || len == 0) {
 		free(body);
+	} else if (evbuffer_add_reference(out, body, len, free_body, NULL) < 0) {
+		c->failed = true;
+		free(body);
+	}
 }

@@ -35,6 +35,7 @@ struct httpconn {
 	struct event *deadline;
 	bool trusted;  /* the owner's: from where no token is wanted */
 	bool answered; /* it has an answer to write, or has written it */
+	bool failed;   /* memory was short: it has half an answer, and is ended */
 	bool written;  /* the kernel has the answer; what still comes is thrown away */
 };
 

@@ -160,12 +160,12 @@ def test_metrics_pages(name):
 
 
 def test_many_endless_pages():
-    """Forty at once: each within limits.metrics_page, whatever it sends."""
+    """Forty at once, asked for figures and for models: each within the limits of one page of each."""
     n = 40
     with Server(endless(HEAD, GOOD * 100), "0.0.0.0") as evil:
         port = evil.address.split(":")[1]
         over = {"scrape": {"interval": "100ms", "timeout": "2s", "engine": "vllm"},
-                "limits": {"metrics_page": "256k"},
+                "limits": {"metrics_page": "256k", "models_page": "256k"},
                 "pools": {"p": CALM, "q": {"endpoints": [
                     {"address": f"127.0.0.{i + 1}:{port}", "server": f"s{i}"} for i in range(n)]}}}
         with Lone(**over) as a, Bystander(a.address) as b:
@@ -175,7 +175,8 @@ def test_many_endless_pages():
                 most = max(most, resident(a.agent) - before)
                 time.sleep(0.02)
             b.more(50)
-            assert most < n * 2 * 256 * 1024 + 8 * MB, most / MB
+            # A page that grows is there twice for a moment.
+            assert most < n * 2 * 2 * 256 * 1024 + 10 * MB, most / MB
 
 
 def models(ids, **more):
