@@ -82,32 +82,23 @@ static const struct option options[] = {
     {NULL, 0, NULL, 0},
 };
 
-/* There are no more of them than words on the command line. */
 static bool add_header(struct explain_options *o, const char *text)
 {
-	const char **more;
 	const char *colon = strchr(text, ':');
 
 	if (!colon || colon == text) {
 		fprintf(stderr, "spoa-inference: --header takes 'NAME: VALUE', not \"%s\"\n", text);
 		return false;
 	}
-	more = realloc(o->headers, (o->nheaders + 1) * sizeof(*more));
-	if (!more) {
-		fputs("spoa-inference: out of memory\n", stderr);
-		return false;
-	}
-	o->headers = more;
 	o->headers[o->nheaders++] = text;
 	return true;
 }
 
-/* -1: go on; else the exit status. */
+/* -1: go on; else the exit status. @ret: zeroed, with room for headers. */
 static int parse(int argc, char **argv, struct arguments_given *ret)
 {
 	int c;
 
-	*ret = (struct arguments_given){0};
 	ret->explain = argc > 1 && strcmp(argv[1], "explain") == 0;
 	ret->health = argc > 1 && strcmp(argv[1], "health") == 0;
 	if (ret->explain || ret->health) {
@@ -236,33 +227,44 @@ static int serve(struct config *conf)
 	return EXIT_SUCCESS;
 }
 
+static int run(const struct arguments_given *given)
+{
+	struct config *conf;
+	int r = EXIT_SUCCESS;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (given->health)
+		return health_ask(&given->asked, stdout, stderr);
+	conf = load(given->file);
+	if (!conf)
+		return EXIT_FAILURE;
+	if (given->explain)
+		return explain_consume(conf, &given->options, stdin, stdout);
+	if (!given->check)
+		return serve(conf);
+	/* A pod's own account is only there in the pod. */
+	if (conf->kubernetes.kubeconfig && kube_check(conf, stderr) < 0)
+		r = EXIT_FAILURE;
+	else
+		printf("%s: the configuration is good\n", given->file);
+	config_free(conf);
+	return r;
+}
+
 int main(int argc, char **argv)
 {
-	struct arguments_given given;
-	struct config *conf;
+	struct arguments_given given = {0};
+	/* There are no more of them than words. */
+	const char **headers = calloc((size_t)argc + 1, sizeof(*headers));
 	int r;
 
 	hold_standard_descriptors();
+	if (!headers)
+		return EXIT_FAILURE;
+	given.options.headers = headers;
 	r = parse(argc, argv, &given);
-	if (r >= 0)
-		return r;
-	signal(SIGPIPE, SIG_IGN);
-	if (given.health)
-		return health_ask(&given.asked, stdout, stderr);
-	conf = load(given.file);
-	if (!conf)
-		return EXIT_FAILURE;
-	/* A pod's own account is only there in the pod. */
-	if (given.check && conf->kubernetes.kubeconfig && kube_check(conf, stderr) < 0) {
-		config_free(conf);
-		return EXIT_FAILURE;
-	}
-	if (given.check) {
-		printf("%s: the configuration is good\n", given.file);
-		config_free(conf);
-		return EXIT_SUCCESS;
-	}
-	if (given.explain)
-		return explain_consume(conf, &given.options, stdin, stdout);
-	return serve(conf);
+	if (r < 0)
+		r = run(&given);
+	free(headers);
+	return r;
 }
