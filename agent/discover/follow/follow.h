@@ -56,6 +56,7 @@ struct follow_hooks {
 struct follow *follow_new(struct event_base *base, const struct follow_hooks *hooks,
 			  const struct follow_conf *conf);
 struct follow *follow_free(struct follow *f);
+/* Keywords count from the next follow_want() on, all else at once. */
 void follow_reload(struct follow *f, const struct follow_conf *conf);
 
 /* This is wanted from now on; @p is read during the call only. The files are written before it
