@@ -6,6 +6,7 @@ Answers are JSON: {"server", "method", "path", "headers", "length", "sha256"}. T
     close    the connection ends without an answer
     silent   nothing, until the client goes away
     stream   server-sent events, one for each call of step(), until end() or cut()
+    wait     an answer like any other, after end()
 """
 import hashlib
 import http.server
@@ -50,6 +51,9 @@ class EchoServer:
                     outer.gone.set()
                 elif do == "stream":
                     self._stream()
+                elif do == "wait":
+                    outer._pieces.get(timeout=60)
+                    self._send(200, b"{}")
                 else:
                     told = {
                         "server": outer.name,

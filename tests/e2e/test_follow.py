@@ -201,6 +201,27 @@ def test_draining(f, servers, at):
     assert f.served_by("llama/b") == "b"
 
 
+def test_idle_connections_keep_nothing(f, servers, at):
+    """A server that was down, and one whose last stream ends in maintenance, keep connections that
+    nobody uses: deleted all the same."""
+    f.want({"llama": {"a": at["a"], "b": at["b"]}})
+    f.wait_current()
+    assert f.served_by("llama/a") == "a"
+    f.h.runtime("disable health llama/a; set server llama/a health down")
+    answer = []
+    request = threading.Thread(target=lambda: answer.append(f.post("llama/b", x_do="wait")))
+    request.start()
+    until(lambda: servers["b"].requests and servers["b"].requests[-1][1].get("x-do") == "wait",
+          what="the request is there")
+    f.want({"llama": {}})
+    f.wait(lambda s: s["state"] == "current" and s["leaving"] == 1, "one is gone, one is leaving")
+    servers["b"].end()
+    request.join(20)
+    assert answer[0][0] == 200
+    f.wait_current(leaving=0)
+    assert not f.servers("llama")
+
+
 def test_pool_is_deleted(f, version, servers, at):
     f.want({"llama": {"a": at["a"]}, "phi4": {"b": at["b"]}})
     f.wait_current()

@@ -45,7 +45,7 @@ static struct want *wanted(void)
 static void compare(struct view text)
 {
 	static struct want *w;
-	struct diff_owner owner = {owns, NULL};
+	struct diff_how how = {owns, NULL, true};
 	struct diff *d;
 	struct view error;
 	int r;
@@ -53,7 +53,7 @@ static void compare(struct view text)
 	if (!w)
 		w = wanted();
 	assert(w);
-	r = diff_new(w, text, &owner, &d, &error);
+	r = diff_new(w, text, &how, &d, &error);
 	if (r < 0) {
 		assert(r == -EAGAIN || r == -EACCES || r == -EPROTO || r == -ESTALE);
 		in_bounds(error, text);

@@ -8,6 +8,10 @@
  * under its name meanwhile, as a StatefulSet's pods do, is moved by `set server addr`, which keeps
  * the streams it has and closes idle connections.
  *
+ * Up to 3.1 an idle connection keeps a server from being deleted too, and one stays where a stream
+ * has ended during maintenance, or where the server was down before it. A change of its address
+ * closes them.
+ *
  * Order: what serves requests comes first, deletions last; a batch that is cut anywhere leaves a
  * state that the next round goes on from.
  *
@@ -29,10 +33,11 @@ enum phase { PHASE_KEEP, PHASE_REMOVE };
 
 struct work {
 	const struct want *want;
-	const struct diff_owner *owner;
+	const struct diff_how *how;
 	struct runtime_answer parts;
 	bool grows; /* backends can be added and deleted at run time, and the defaults are loaded */
 	bool checked;
+	bool nudge;
 	unsigned char *pools;   /* POOL_… by index in want */
 	unsigned char *servers; /* 1: there; by first[pool] + index */
 	size_t *first;
@@ -172,8 +177,15 @@ static void add(struct work *k, const struct want_pool *p, const struct want_ser
 static void drop(struct work *k, const struct runtime_server *have)
 {
 	k->diff->leaving++;
-	if (!(have->admin & RUNTIME_FMAINT))
+	if (!(have->admin & RUNTIME_FMAINT)) {
 		to_server(k, DIFF_MAINT, "set server", have->backend, have->server, " state maint");
+	} else if (k->nudge) {
+		/* Whatever the port was, the other one of these is another. */
+		to_server(k, DIFF_NUDGE, "set server", have->backend, have->server,
+			  " addr 127.0.0.1 port 1");
+		to_server(k, DIFF_NUDGE, "set server", have->backend, have->server,
+			  " addr 127.0.0.1 port 2");
+	}
 	to_server(k, DIFF_DELETE, "del server", have->backend, have->server, "");
 }
 
@@ -194,7 +206,7 @@ static int walk_servers(struct work *k, enum phase phase)
 			keep(k, s, &have);
 		} else if (!s && phase == PHASE_REMOVE && want_is_name(have.server) &&
 			   want_is_name(have.backend) &&
-			   (p || k->owner->owns(have.backend, k->owner->arg))) {
+			   (p || k->how->owns(have.backend, k->how->arg))) {
 			drop(k, &have);
 		}
 	}
@@ -259,7 +271,7 @@ static int walk_backends(struct work *k, enum phase phase)
 			}
 			d->backends[d->nbackends++] = stat.backend;
 		} else if (!p && k->grows && want_is_name(stat.backend) &&
-			   k->owner->owns(stat.backend, k->owner->arg)) {
+			   k->how->owns(stat.backend, k->how->arg)) {
 			if (published(&stat))
 				to_backend(k, DIFF_UNPUBLISH, "unpublish backend", stat.backend,
 					   "");
@@ -335,6 +347,7 @@ static int read_answer(struct work *k, struct view text, struct view *ret_error)
 	if (d->info.stopping)
 		return -ESTALE;
 	k->grows = at_least(d->info.version, 3, 4);
+	k->nudge = k->how->nudge && !at_least(d->info.version, 3, 2);
 	if (!begins(stamp, GENERATE_STAMP "=")) {
 		/* Its files were empty, or it was started without them. */
 		d->reload = "the generated files are not loaded";
@@ -374,10 +387,10 @@ static void find_texts(struct diff *d)
 	}
 }
 
-int diff_new(const struct want *w, struct view answer, const struct diff_owner *owner,
+int diff_new(const struct want *w, struct view answer, const struct diff_how *how,
 	     struct diff **ret, struct view *ret_error)
 {
-	struct work k = {.want = w, .owner = owner, .diff = calloc(1, sizeof(*k.diff))};
+	struct work k = {.want = w, .how = how, .diff = calloc(1, sizeof(*k.diff))};
 	size_t len = 0, servers = 0;
 	char *text;
 	int r = -ENOMEM;
@@ -478,6 +491,7 @@ bool diff_accepted(enum diff_kind kind, struct view answer)
 	case DIFF_DELETE:
 		return has(answer, words[kind]) || has(answer, "Server still has ");
 	case DIFF_MOVE:
+	case DIFF_NUDGE:
 		/* "IP changed from …", "no need to change …", "nothing changed" */
 		return has(answer, "chang");
 	case DIFF_CHECK:

@@ -25,6 +25,7 @@ enum diff_kind {
 	DIFF_WEIGHT,
 	DIFF_DRAIN,
 	DIFF_MAINT,
+	DIFF_NUDGE,
 	DIFF_DELETE,
 	DIFF_UNPUBLISH,
 	DIFF_DELETE_BACKEND,
@@ -47,16 +48,19 @@ struct diff {
 	char *text;
 };
 
-struct diff_owner {
+struct diff_how {
 	/* This backend is one of ours: it was wanted once. */
 	bool (*owns)(struct view backend, void *arg);
 	void *arg;
+	/* Close the idle connections of servers that are leaving, where they hold them up: now and
+	 * then, for HAProxy logs it. */
+	bool nudge;
 };
 
 /* @answer must outlive the diff. 0; -EAGAIN: cut off; -EACCES: refused, -EPROTO: not HAProxy's,
  * both with *ret_error, which points into @answer or is absent; -ESTALE: an old worker on its way
  * out; -ENOMEM. */
-int diff_new(const struct want *w, struct view answer, const struct diff_owner *owner,
+int diff_new(const struct want *w, struct view answer, const struct diff_how *how,
 	     struct diff **ret, struct view *ret_error) __attribute__((warn_unused_result));
 struct diff *diff_free(struct diff *d);
 

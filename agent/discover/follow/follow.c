@@ -34,8 +34,9 @@
 #include "net/ask.h"
 #include "net/timer.h"
 
-#define SOON_MS        50    /* an old worker answered; a new one comes */
-#define HANDOVER_MS    5000  /* from a good reload to the first answer of its worker */
+#define SOON_MS        50   /* an old worker answered; a new one comes */
+#define HANDOVER_MS    5000 /* from a good reload to the first answer of its worker */
+#define NUDGE_MS       3000
 #define MISSING_MS     250   /* nobody answers */
 #define RELOAD_LAST_MS 60000 /* between reloads that fail */
 #define BATCH_MAX      8192  /* of commands in one line: half of HAProxy's default buffer */
@@ -56,10 +57,11 @@ struct follow {
 	char *answer; /* what diff points into */
 	struct diff *diff;
 	size_t at, next; /* commands: answered, sent */
-	bool wanting;    /* the last round had commands other than deletions */
+	bool wanting;    /* the last round had commands that must come to something */
 	uint64_t reload_ns, reload_ms;
 	uint64_t generation, reload_generation; /* of what is wanted; of what was reloaded for */
-	uint32_t reload_pid;                    /* the worker that the last good reload replaces */
+	uint64_t nudged_ns;
+	uint32_t reload_pid; /* the worker that the last good reload replaces */
 	struct backends backends;
 	enum follow_state state;
 	char error[320], told[320], refusal[300];
@@ -127,9 +129,10 @@ static bool owns(struct view backend, void *arg)
 /* --- commands ----------------------------------------------------------------------------------
  */
 
-static bool is_deletion(enum diff_kind kind)
+/* Commands that may have to be given again and again. */
+static bool is_patient(enum diff_kind kind)
 {
-	return kind == DIFF_DELETE || kind == DIFF_DELETE_BACKEND;
+	return kind == DIFF_DELETE || kind == DIFF_DELETE_BACKEND || kind == DIFF_NUDGE;
 }
 
 static void drop_diff(struct follow *f)
@@ -300,7 +303,7 @@ static void round_over(struct follow *f)
 	bool had = f->diff->ncommands > 0, wanting = false;
 
 	for (size_t i = 0; i < f->diff->ncommands; i++)
-		wanting |= !is_deletion(f->diff->commands[i].kind);
+		wanting |= !is_patient(f->diff->commands[i].kind);
 	f->step = STEP_REST;
 	if (f->again) {
 		f->wanting = false;
@@ -388,7 +391,8 @@ static void answered_badly(struct follow *f, int r, struct view error)
 static void polled(const struct ask_answer *answer, void *arg)
 {
 	struct follow *f = arg;
-	struct diff_owner owner = {owns, f};
+	uint64_t now = clock_mono_ns();
+	struct diff_how how = {owns, f, now - f->nudged_ns >= NUDGE_MS * CLOCK_NS_PER_MS};
 	struct view error = VIEW_NULL;
 	char text[200];
 	int r;
@@ -409,7 +413,7 @@ static void polled(const struct ask_answer *answer, void *arg)
 		return;
 	}
 	f->answer = view_dup(answer->text);
-	r = f->answer ? diff_new(f->want, (struct view){f->answer, answer->text.len}, &owner,
+	r = f->answer ? diff_new(f->want, (struct view){f->answer, answer->text.len}, &how,
 				 &f->diff, &error)
 		      : -ENOMEM;
 	if (r < 0) {
@@ -417,9 +421,11 @@ static void polled(const struct ask_answer *answer, void *arg)
 		drop_diff(f);
 		return;
 	}
+	if (how.nudge)
+		f->nudged_ns = now;
 	/* The old worker may answer a little longer. */
 	if (f->diff->info.pid == f->reload_pid &&
-	    clock_mono_ns() - f->reload_ns < HANDOVER_MS * CLOCK_NS_PER_MS) {
+	    now - f->reload_ns < HANDOVER_MS * CLOCK_NS_PER_MS) {
 		f->step = STEP_REST;
 		again_in(f, SOON_MS);
 		drop_diff(f);

@@ -201,10 +201,18 @@ static const struct {
     {"somebody's own backend", "3.4.7", "llama", "llama | site w1=10.0.0.1:80@1", "", 0, 0, 0},
 };
 
+static void put_commands(const struct diff *d, char *out)
+{
+	for (size_t n = 0; n < d->ncommands; n++) {
+		strncat(out, d->commands[n].text.ptr, d->commands[n].text.len);
+		strcat(out, "\n");
+	}
+}
+
 static void check(size_t i)
 {
 	struct plans p;
-	struct diff_owner owner = {owns, OWNED};
+	struct diff_how how = {owns, OWNED, false};
 	struct want *w;
 	struct diff *d;
 	struct view error;
@@ -218,11 +226,8 @@ static void check(size_t i)
 			   : cases[i].reload & OLD ? "0123456789abcdef"
 						   : w->stamp,
 			   cases[i].have, 0);
-	assert_int_equal(diff_new(w, view_str(answer), &owner, &d, &error), 0);
-	for (size_t n = 0; n < d->ncommands; n++) {
-		strncat(commands, d->commands[n].text.ptr, d->commands[n].text.len);
-		strcat(commands, "\n");
-	}
+	assert_int_equal(diff_new(w, view_str(answer), &how, &d, &error), 0);
+	put_commands(d, commands);
 	if (strcmp(commands, cases[i].commands) != 0)
 		fail_msg("%s:\n%s", cases[i].name, commands);
 	if (!!d->reload != !!cases[i].reload || d->missing != cases[i].missing ||
@@ -247,7 +252,7 @@ static void test_table(void **state)
 static void test_cut(void **state)
 {
 	struct plans p;
-	struct diff_owner owner = {owns, OWNED};
+	struct diff_how how = {owns, OWNED, false};
 	struct guard g = guard_new(8192);
 	struct want *w;
 	struct diff *d;
@@ -262,9 +267,9 @@ static void test_cut(void **state)
 	len = strlen(answer);
 	for (size_t n = 0; n < len; n++)
 		assert_int_equal(
-		    diff_new(w, guard_put(&g, (struct view){answer, n}), &owner, &d, &error),
+		    diff_new(w, guard_put(&g, (struct view){answer, n}), &how, &d, &error),
 		    -EAGAIN);
-	assert_int_equal(diff_new(w, guard_put(&g, (struct view){answer, len}), &owner, &d, &error),
+	assert_int_equal(diff_new(w, guard_put(&g, (struct view){answer, len}), &how, &d, &error),
 			 0);
 	diff_free(d);
 	free(answer);
@@ -276,7 +281,7 @@ static void test_cut(void **state)
 static void test_other_answers(void **state)
 {
 	struct plans p;
-	struct diff_owner owner = {owns, OWNED};
+	struct diff_how how = {owns, OWNED, false};
 	struct want *w;
 	struct diff *d;
 	struct view error;
@@ -286,18 +291,17 @@ static void test_other_answers(void **state)
 	plans_init(&p, "llama a=10.0.0.1:80");
 	w = want_new(&p.plan, VIEW_LIT(KEYS));
 	stopping = answer_of("2.6.12", w->stamp, "llama", 1);
-	assert_int_equal(diff_new(w, view_str(stopping), &owner, &d, &error), -ESTALE);
+	assert_int_equal(diff_new(w, view_str(stopping), &how, &d, &error), -ESTALE);
 	free(stopping);
-	assert_int_equal(diff_new(w, VIEW_LIT("Permission denied\n\n"), &owner, &d, &error),
-			 -EACCES);
+	assert_int_equal(diff_new(w, VIEW_LIT("Permission denied\n\n"), &how, &d, &error), -EACCES);
 	assert_true(view_eq(error, VIEW_LIT("Permission denied")));
 	/* Level user: the variable alone is refused. */
 	stopping = answer_of("2.6.12", w->stamp, "llama", 0);
 	memcpy(stopping, "Permission denied                   ", sizeof(GENERATE_STAMP) + 16);
-	assert_int_equal(diff_new(w, view_str(stopping), &owner, &d, &error), -EACCES);
+	assert_int_equal(diff_new(w, view_str(stopping), &how, &d, &error), -EACCES);
 	free(stopping);
 	assert_int_equal(
-	    diff_new(w, VIEW_LIT("220 mail.example ESMTP\r\n\r\nwhat?\n\n"), &owner, &d, &error),
+	    diff_new(w, VIEW_LIT("220 mail.example ESMTP\r\n\r\nwhat?\n\n"), &how, &d, &error),
 	    -EPROTO);
 	want_free(w);
 	plans_deinit(&p);
@@ -307,7 +311,7 @@ static void test_other_answers(void **state)
 static void test_backends(void **state)
 {
 	struct plans p;
-	struct diff_owner owner = {owns, OWNED};
+	struct diff_how how = {owns, OWNED, false};
 	struct want *w;
 	struct diff *d;
 	struct view error;
@@ -317,7 +321,7 @@ static void test_backends(void **state)
 	plans_init(&p, "");
 	w = want_new(&p.plan, VIEW_LIT(KEYS));
 	answer = answer_of("3.4.7", w->stamp, "zeta | llama~ | a | ab | phi4", 0);
-	assert_int_equal(diff_new(w, view_str(answer), &owner, &d, &error), 0);
+	assert_int_equal(diff_new(w, view_str(answer), &how, &d, &error), 0);
 	assert_int_equal(d->nbackends, 5);
 	for (size_t i = 0; i < 5; i++) {
 		static const char *const names[] = {"a", "ab", "inference-agent", "phi4", "zeta"};
@@ -327,6 +331,44 @@ static void test_backends(void **state)
 	diff_free(d);
 	free(answer);
 	want_free(w);
+	plans_deinit(&p);
+}
+
+/* Now and then the idle connections of what is leaving are closed, before 3.2. */
+static void test_nudge(void **state)
+{
+	static const struct {
+		const char *version, *have, *commands;
+	} nudges[] = {
+	    {"2.6.12", "llama b=10.0.0.2:80@0",
+	     "set server llama/b state maint\ndel server llama/b\n"},
+	    {"2.6.12", "llama b=10.0.0.2:80@1",
+	     "set server llama/b addr 127.0.0.1 port 1\nset server llama/b addr 127.0.0.1 port 2\n"
+	     "del server llama/b\n"},
+	    {"3.1.9", "llama b=10.0.0.2:80@1",
+	     "set server llama/b addr 127.0.0.1 port 1\nset server llama/b addr 127.0.0.1 port 2\n"
+	     "del server llama/b\n"},
+	    {"3.2.0", "llama b=10.0.0.2:80@1", "del server llama/b\n"},
+	};
+	struct diff_how how = {owns, OWNED, true};
+	struct plans p;
+
+	(void)state;
+	plans_init(&p, "llama");
+	for (size_t i = 0; i < sizeof(nudges) / sizeof(nudges[0]); i++) {
+		struct want *w = want_new(&p.plan, VIEW_LIT(KEYS));
+		char *answer = answer_of(nudges[i].version, w->stamp, nudges[i].have, 0);
+		char commands[500] = "";
+		struct view error;
+		struct diff *d;
+
+		assert_int_equal(diff_new(w, view_str(answer), &how, &d, &error), 0);
+		put_commands(d, commands);
+		assert_string_equal(commands, nudges[i].commands);
+		diff_free(d);
+		free(answer);
+		want_free(w);
+	}
 	plans_deinit(&p);
 }
 
@@ -401,7 +443,7 @@ static void test_accepted(void **state)
 static void test_short_of_memory(void **state)
 {
 	struct plans p;
-	struct diff_owner owner = {owns, OWNED};
+	struct diff_how how = {owns, OWNED, false};
 	struct want *w;
 	struct view error;
 	char *answer;
@@ -416,7 +458,7 @@ static void test_short_of_memory(void **state)
 		int r;
 
 		failmalloc_arm(i);
-		r = diff_new(w, view_str(answer), &owner, &d, &error);
+		r = diff_new(w, view_str(answer), &how, &d, &error);
 		if (r == 0)
 			diff_free(d);
 		if (!failmalloc_disarm(&live)) {
@@ -435,10 +477,10 @@ static void test_short_of_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_table),           cmocka_unit_test(test_cut),
-	    cmocka_unit_test(test_backends),        cmocka_unit_test(test_other_answers),
-	    cmocka_unit_test(test_answers),         cmocka_unit_test(test_accepted),
-	    cmocka_unit_test(test_short_of_memory),
+	    cmocka_unit_test(test_table),    cmocka_unit_test(test_cut),
+	    cmocka_unit_test(test_backends), cmocka_unit_test(test_other_answers),
+	    cmocka_unit_test(test_answers),  cmocka_unit_test(test_nudge),
+	    cmocka_unit_test(test_accepted), cmocka_unit_test(test_short_of_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
