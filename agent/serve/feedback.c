@@ -17,12 +17,12 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <event2/buffer.h>
-#include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/listener.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/queue.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -31,6 +31,7 @@
 #include "serve/address.h"
 
 #define LINE_MAX_BYTES   16384
+#define READ_BYTES       (8 * LINE_MAX_BYTES) /* of one turn; a line that is half here is less */
 #define STREAMS_MAX      64
 #define DATAGRAMS_A_TURN 256
 #define COMPLAIN_NS      (60 * CLOCK_NS_PER_S)
@@ -46,8 +47,12 @@
 struct stream {
 	LIST_ENTRY(stream) link;
 	struct feedback *feedback;
-	struct bufferevent *bev;
+	struct event *event;
+	int fd;
 	uint64_t heard_ns; /* when it began or last said something */
+	/* The beginning of a line whose end has not come. */
+	char *kept;
+	size_t nkept;
 };
 
 struct ear {
@@ -72,7 +77,7 @@ struct feedback {
 	uint64_t silent_ns; /* when a stream closed last; 0: none did, or its dead are buried */
 	size_t nlost;
 	struct ticket_lost lost[LOST_MAX];
-	char datagram[LINE_MAX_BYTES];
+	char in[READ_BYTES];
 };
 
 static void complain(struct feedback *f, struct view line, const char *why)
@@ -130,12 +135,12 @@ static bool names(const struct place *p, const struct logline *l)
 	       (!l->backend.len || view_eq(view_str(p->backend), l->backend));
 }
 
-void feedback_line(struct feedback *f, struct view line)
+/* @now: when it was here. */
+static void take_line(struct feedback *f, struct view line, uint64_t now)
 {
 	struct ticket_info ticket;
 	const struct place *place;
 	struct logline l;
-	uint64_t now;
 	int64_t other;
 
 	if (logline_parse(line, &l) < 0) {
@@ -152,7 +157,6 @@ void feedback_line(struct feedback *f, struct view line)
 		f->counts.unknown++;
 		return;
 	}
-	now = clock_mono_ns();
 	place = f->env.place(f->env.arg, ticket.slot);
 	if (l.server.len && l.server.ptr[0] != '<' && place && place->server && !names(place, &l)) {
 		f->counts.moved++;
@@ -169,6 +173,11 @@ void feedback_line(struct feedback *f, struct view line)
 			  how_it_ended(&l));
 }
 
+void feedback_line(struct feedback *f, struct view line)
+{
+	take_line(f, line, clock_mono_ns());
+}
+
 /* --- streams --- */
 
 static void stream_free(struct stream *s)
@@ -176,49 +185,76 @@ static void stream_free(struct stream *s)
 	LIST_REMOVE(s, link);
 	s->feedback->nstreams--;
 	s->feedback->silent_ns = clock_mono_ns();
-	bufferevent_free(s->bev);
+	event_free(s->event);
+	close(s->fd);
+	free(s->kept);
 	free(s);
 }
 
-static void on_stream_read(struct bufferevent *bev, void *arg)
+/* Takes the whole lines of f->in[0..len); what they took, or -1: the stream makes no sense. */
+static ssize_t take_lines(struct stream *s, size_t len)
 {
-	struct evbuffer *in = bufferevent_get_input(bev);
-	struct stream *s = arg;
-	size_t len = evbuffer_get_length(in), pos = 0;
-	const char *bytes = (const char *)evbuffer_pullup(in, -1);
+	struct feedback *f = s->feedback;
+	size_t pos = 0;
 
-	s->heard_ns = clock_mono_ns();
-	if (!bytes && len) {
-		/* Out of memory. HAProxy comes again, and sends on. */
-		stream_free(s);
-		return;
-	}
 	while (pos < len) {
-		struct view line;
-		ssize_t n =
-		    logline_next((struct view){bytes + pos, len - pos}, LINE_MAX_BYTES, &line);
+		struct view rest = {f->in + pos, len - pos}, line;
+		ssize_t n = logline_next(rest, LINE_MAX_BYTES, &line);
 
 		if (n < 0) {
-			complain(s->feedback, (struct view){bytes + pos, len - pos},
+			complain(f, rest,
 				 n == -EMSGSIZE ? "the message is too long"
 						: "neither octet counts nor lines");
-			stream_free(s);
-			return;
+			return -1;
 		}
 		if (n == 0)
 			break;
 		if (line.len)
-			feedback_line(s->feedback, line);
+			take_line(f, line, s->heard_ns);
 		pos += (size_t)n;
 	}
-	evbuffer_drain(in, pos);
+	return (ssize_t)pos;
 }
 
-static void on_stream_event(struct bufferevent *bev, short what, void *arg)
+/* What is left is less than a line and its octet count. */
+static bool keep(struct stream *s, const char *bytes, size_t n)
 {
-	(void)bev;
-	if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
-		stream_free(arg);
+	free(s->kept);
+	s->kept = NULL;
+	s->nkept = n;
+	if (n == 0)
+		return true;
+	s->kept = malloc(n);
+	if (!s->kept) {
+		log_event(LOG_LEVEL_WARNING, "feedback_refused", "why", "out of memory", NULL);
+		return false;
+	}
+	memcpy(s->kept, bytes, n);
+	return true;
+}
+
+/* One read takes all that is there into a buffer that the streams share. */
+static void on_stream_read(evutil_socket_t fd, short what, void *arg)
+{
+	struct stream *s = arg;
+	struct feedback *f = s->feedback;
+	ssize_t n = recv(fd, f->in + s->nkept, sizeof(f->in) - s->nkept, MSG_DONTWAIT), taken;
+	size_t len = s->nkept;
+
+	(void)what;
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		stream_free(s);
+		return;
+	}
+	s->heard_ns = clock_mono_ns();
+	if (len)
+		memcpy(f->in, s->kept, len);
+	len += (size_t)n;
+	taken = take_lines(s, len);
+	if (taken < 0 || !keep(s, f->in + taken, len - (size_t)taken))
+		stream_free(s);
 }
 
 /* Who has been silent longest goes: HAProxy speaks, and would come again. */
@@ -267,7 +303,11 @@ static void on_stream(struct evconnlistener *listener, evutil_socket_t fd, struc
 	if (f->nstreams >= STREAMS_MAX)
 		make_room(f);
 	s = calloc(1, sizeof(*s));
-	if (!s || !(s->bev = bufferevent_socket_new(f->env.base, fd, BEV_OPT_CLOSE_ON_FREE))) {
+	if (s)
+		s->event = event_new(f->env.base, fd, EV_READ | EV_PERSIST, on_stream_read, s);
+	if (!s || !s->event || event_add(s->event, NULL) < 0) {
+		if (s && s->event)
+			event_free(s->event);
 		free(s);
 		close(fd);
 		log_event(LOG_LEVEL_WARNING, "feedback_refused", "why", "out of memory", NULL);
@@ -276,11 +316,10 @@ static void on_stream(struct evconnlistener *listener, evutil_socket_t fd, struc
 	/* A machine that lost its power says no goodbye. */
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	s->feedback = f;
+	s->fd = fd;
 	s->heard_ns = clock_mono_ns();
 	LIST_INSERT_HEAD(&f->streams, s, link);
 	f->nstreams++;
-	bufferevent_setcb(s->bev, on_stream_read, NULL, on_stream_event, s);
-	bufferevent_enable(s->bev, EV_READ);
 	log_event(LOG_LEVEL_DEBUG, "feedback_stream", NULL);
 }
 
@@ -292,14 +331,14 @@ static void on_datagram(evutil_socket_t fd, short what, void *arg)
 
 	(void)what;
 	for (unsigned i = 0; i < DATAGRAMS_A_TURN; i++) {
-		ssize_t n = recv(fd, f->datagram, sizeof(f->datagram), 0);
+		ssize_t n = recv(fd, f->in, LINE_MAX_BYTES, 0);
 
 		if (n < 0)
 			return;
 		f->by_datagrams = true;
-		while (n > 0 && f->datagram[n - 1] == '\n')
+		while (n > 0 && f->in[n - 1] == '\n')
 			n--;
-		feedback_line(f, (struct view){f->datagram, (size_t)n});
+		feedback_line(f, (struct view){f->in, (size_t)n});
 	}
 }
 
