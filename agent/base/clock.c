@@ -27,3 +27,8 @@ void clock_set_fake(const uint64_t *fake)
 {
 	clock_fake = fake;
 }
+
+uint64_t clock_cpu_ns(void)
+{
+	return clock_read(CLOCK_THREAD_CPUTIME_ID);
+}

@@ -12,6 +12,8 @@
 
 /* CLOCK_MONOTONIC in nanoseconds; never 0. */
 uint64_t clock_mono_ns(void);
+/* What the calling thread has computed so far, in nanoseconds; for bounding one's own work. */
+uint64_t clock_cpu_ns(void);
 /* Unix time in nanoseconds, for log lines and documents only. */
 uint64_t clock_wall_ns(void);
 /* From now on clock_mono_ns() answers *fake; NULL returns to the real clock. Tests only. */

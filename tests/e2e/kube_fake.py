@@ -213,12 +213,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         with fake.lock:
             if "continue" in query:
                 said, at = json.loads(base64.b64decode(query["continue"]))
-                found = fake.pages[said]
+                found = fake.pages[plural, namespace, said]
             else:
                 at, said = 0, fake.version
                 found = [copy.deepcopy(o) for key, o in sorted(fake.objects[plural].items())
                          if namespace in (None, key[0]) and _selected(o, labels, fields)]
-                fake.pages[said] = found
+                fake.pages[plural, namespace, said] = found
         limit = int(query.get("limit", 0)) or len(found) or 1
         meta = {"resourceVersion": str(said)}
         if at + limit < len(found):

@@ -12,7 +12,7 @@ import kube_fake as kf
 from flood import Ask, Flood
 from haproxy import HAProxy, free_port
 from kube_fake import KubeFake, condition, matching, route, to_pool
-from stack import ADAPTER, LLAMA, OPTIONS, PHI, Agent, Sims, Stack, ask, until
+from stack import ADAPTER, AGENT, LLAMA, OPTIONS, PHI, Agent, Sims, Stack, ask, until
 
 PORT = free_port()  # of every pod: they differ by address
 
@@ -476,6 +476,42 @@ def test_pages(make):
     assert m.sum("spoa_inference_kube_resolves_total") > 0
     names = {p["id"] for p in s.agent.page("/v1/models").json()["data"]}
     assert names == {PHI}
+
+
+def test_a_thousand_pods(tmp_path):
+    """1,000 pods and 200 pools in 40 MB; a change is in the plan within a second."""
+    with KubeFake(tmp_path) as k:
+        k.put(kf.gateway_class(), kf.gateway("default", "inference-gateway"))
+        for i in range(200):
+            k.put(kf.pool("default", f"pool-{i}", {"app": f"a{i}"}, 9,
+                          {"spoa-inference/models": f"model-{i}"}), by_model(f"r-{i}", f"model-{i}", f"pool-{i}"))
+        for i in range(1000):
+            k.put(kf.pod("default", f"pod-{i}-5d8f7b9c4-x2x4z", {
+                "app": f"a{i % 200}", "pod-template-hash": "5d8f7b9c4", "role": "decode"},
+                f"127.9.{i // 250}.{1 + i % 250}"))
+        admin = free_port()
+        a = Agent({"listen": {"spop": f"unix@{tmp_path}/spop.sock", "admin": f"127.0.0.1:{admin}",
+                              "feedback": f"unix@{tmp_path}/feedback.sock"},
+                   "kubernetes": {"kubeconfig": k.kubeconfig}, "log": {"level": "warning"}},
+                  str(tmp_path)).start(wait=60)
+        try:
+            state = a.state()
+            assert state["kubernetes"]["pods"] == 1000 and len(state["rules"]) == 200
+            until(lambda: a.state()["kubernetes"]["status_writes"]["waiting"] == 0, 60)
+
+            def members():
+                return {e["name"]: e for p in a.state()["pools"] if p["name"] == "default/pool-7"
+                        for e in p["endpoints"]}
+            k.delete("pods", "default", "pod-7-5d8f7b9c4-x2x4z")
+            took = seconds_until(lambda: len(members()) == 4)
+            assert took < 1, f"{took:.2f} s until the pod was gone"
+            with open(AGENT, "rb") as f:
+                sanitized = b"__asan_init" in f.read()
+            with open(f"/proc/{a.process.pid}/status") as f:
+                peak = next(int(x.split()[1]) for x in f if x.startswith("VmHWM"))
+            assert sanitized or peak < 40 * 1024, f"{peak} kB"
+        finally:
+            a.stop()
 
 
 def test_beside_somebody_elses_haproxy(make):

@@ -8,7 +8,7 @@
  * that they tell of what is.
  *
  * Resolving takes longer with more objects, and objects may change all the time: it is done at most
- * a fifth of the time.
+ * a fifth of a core's time.
  *
  * The plan in use is ours and lives until its successor is in use everywhere. It also outlives the
  * mirror: a reload that goes to another server, or asks it for other things, starts with an empty
@@ -58,7 +58,7 @@ struct kube {
 	bool dirty; /* objects changed since they were resolved */
 	struct told *told;
 	unsigned round;
-	uint64_t resolves, resolve_ns, resolve_sum_ns, plans;
+	uint64_t resolves, resolve_ns, resolve_sum_ns, resolve_cpu_ns, plans;
 };
 
 /* --- settings --- */
@@ -191,8 +191,8 @@ static void touch(struct kube *k)
 {
 	uint64_t delay = k->now.conf->kubernetes.settle_ms * CLOCK_NS_PER_MS;
 
-	if (k->resolve_ns * 4 > delay)
-		delay = k->resolve_ns * 4;
+	if (k->resolve_cpu_ns * 4 > delay)
+		delay = k->resolve_cpu_ns * 4;
 	if (!timer_running(k->settle) && timer_start(k->settle, delay) < 0)
 		log_event(LOG_LEVEL_ERROR, "kube_timer", "error", "out of memory", NULL);
 }
@@ -225,13 +225,14 @@ static int use_plan_consume(struct kube *k, struct plan *plan)
 static int resolve(struct kube *k)
 {
 	struct kube_resolved *r = NULL;
-	uint64_t begin = clock_mono_ns();
+	uint64_t begin = clock_mono_ns(), worked = clock_cpu_ns();
 	struct plan *plan;
 	int error = kube_resolve(kube_mirror_store(k->now.mirror), &k->now.settings, k->plan, &r);
 
 	if (error < 0)
 		return error;
 	k->resolve_ns = clock_mono_ns() - begin;
+	k->resolve_cpu_ns = clock_cpu_ns() - worked;
 	k->resolve_sum_ns += k->resolve_ns;
 	k->resolves++;
 	plan = r->plan;
