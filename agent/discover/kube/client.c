@@ -77,14 +77,15 @@ static enum kube_failure failure_of(int status)
 	}
 }
 
-/* A copy of what fits, cut between characters. */
+/* A copy of what fits, cut between characters, on one line. */
 static void copy_text(char *out, size_t size, struct view v)
 {
 	size_t n = v.len < size - 1 ? v.len : size - 1;
 
 	while (n && n < v.len && ((unsigned char)v.ptr[n] & 0xc0) == 0x80)
 		n--;
-	memcpy(out, v.ptr, n);
+	for (size_t i = 0; i < n; i++)
+		out[i] = (unsigned char)v.ptr[i] < 0x20 ? ' ' : v.ptr[i];
 	out[n] = '\0';
 }
 
@@ -289,7 +290,6 @@ struct kube_client *kube_client_new(struct event_base *base, struct kube_access 
 		free(c);
 		return NULL;
 	}
-	http_client_keep(c->http, 4);
 	return c;
 }
 

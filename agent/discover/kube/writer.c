@@ -78,7 +78,12 @@ static void complain(struct kube_writer *w, const struct wish *wish, const struc
 	const char *kind = wish->resource.plural;
 	struct complaint *c;
 	struct log_line l;
+	char gone[300];
 
+	/* That an object went away before its status was written is nobody's fault. */
+	snprintf(gone, sizeof(gone), "\"%s\" not found", wish->name);
+	if (r->failure == KUBE_NOT_FOUND && strstr(r->message, gone))
+		return;
 	for (c = w->complaints; c; c = c->next)
 		if (c->failure == r->failure && strcmp(c->text, kind) == 0)
 			return;
