@@ -53,8 +53,10 @@ def round_of(systems, samples, turn, body, connections, seconds, pause=0):
 
 def row(report, systems, version, kb, connections, body, o):
     samples = {s.name: Sample() for s in systems}
+    # A thousand clients need a while to connect and to be served once each.
+    seconds = o.seconds * (3 if connections >= 1000 else 1)
     for turn in range(o.rounds):
-        round_of(systems, samples, turn, body, connections, o.seconds)
+        round_of(systems, samples, turn, body, connections, seconds)
     alone = samples["alone"]
     lines = []
     for s in systems:
