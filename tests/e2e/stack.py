@@ -12,6 +12,7 @@ import http.client
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -26,6 +27,8 @@ from prom import Page
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BUILD = os.environ.get("SPOA_BUILD", os.path.join(ROOT, "build"))
 AGENT = os.path.join(BUILD, "agent", "spoa-inference")
+# What the agent is started by: sandbox.py, valgrind, …
+UNDER = shlex.split(os.environ.get("SPOA_UNDER", ""))
 SIM = os.path.join(BUILD, "tests", "sim", "spoa-sim")
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
@@ -185,7 +188,7 @@ class Agent:
 
     def start(self, ready=True, wait=20):
         with open(self.log_file, "ab") as log:
-            self.process = subprocess.Popen([AGENT, "-f", self.file], stdout=log, stderr=log,
+            self.process = subprocess.Popen([*UNDER, AGENT, "-f", self.file], stdout=log, stderr=log,
                                             stdin=subprocess.DEVNULL, env=self.env)
         if ready:
             self.wait_ready(wait)
