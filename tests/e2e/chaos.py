@@ -27,6 +27,8 @@ from flood import Ask, Flood  # noqa: E402
 from stack import ADAPTER, LLAMA, LLAMAS, PHI, PHIS, Stack, until  # noqa: E402
 
 MIX = [Ask(LLAMA, True, 25), Ask(PHI, False, 10), Ask(ADAPTER, False, 5), Ask(PHI, True, 40), Ask(LLAMA, False, 20)]
+# Whom it concerns, where not everybody
+OF = {"a pool is gone": PHI, "an adapter goes and comes": ADAPTER}
 # For so long after a fault is over it may still be felt: checks, retries, `timeout processing`.
 AFTER = 4.0
 SERVER_LOST = {"502", "cut"}
@@ -36,8 +38,8 @@ EXCUSES = {
     "a broken configuration": set(), "reload HAProxy": set(), "broken peers": set(), "false lines": set(),
     "wrong metrics": set(), "an adapter goes and comes": {"404"}, "a slow server": set(), "drain a server": set(),
     "a server dies": SERVER_LOST, "a server refuses": {"502"}, "a server breaks streams off": {"cut"},
-    # HAProxy's own `timeout server` is longer than any fault here: who hangs answers late.
-    "a server hangs": SERVER_LOST, "servers stand still": set(),
+    # It takes a request and never answers it, not even later: that is for `timeout server` to end.
+    "a server hangs": SERVER_LOST | {"unanswered"}, "servers stand still": set(),
     "a pool is gone": SERVER_LOST | {"503"},
 }
 
@@ -174,7 +176,7 @@ class Chaos:
 
     # ---- the ledger ----
     def excused(self, o, kind):
-        return any(kind in EXCUSES[name] and began <= o.ended and o.began <= (ended or o.ended) + AFTER
+        return any(kind in EXCUSES[name] and OF.get(name, o.ask.model) == o.ask.model and began <= o.ended and o.began <= (ended or o.ended) + AFTER
                    for name, began, ended in self.faults)
 
 
@@ -183,6 +185,8 @@ def kind_of(o):
         return "ok"
     if o.status == 200 and (o.wrong == "cut off" or o.wrong.startswith(("cut off", "a stream without"))):
         return "cut"
+    if o.status == 0 and o.wrong.startswith("no end within"):
+        return "unanswered"
     return str(o.status) if o.status not in (0, 200) else o.wrong
 
 

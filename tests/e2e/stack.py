@@ -28,6 +28,7 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BUILD = os.environ.get("SPOA_BUILD", os.path.join(ROOT, "build"))
 AGENT = os.path.join(BUILD, "agent", "spoa-inference")
 # What the agent is started by: sandbox.py, valgrind, …
+WORKERS = os.environ.get("SPOA_WORKERS")  # where a test does not say
 UNDER = shlex.split(os.environ.get("SPOA_UNDER", ""))
 SIM = os.path.join(BUILD, "tests", "sim", "spoa-sim")
 
@@ -179,6 +180,8 @@ class Agent:
         self.configure(conf)
 
     def configure(self, conf):
+        if WORKERS and not isinstance(conf, str):
+            conf = {"workers": int(WORKERS), **conf}
         self.conf = conf
         with open(self.file, "w") as f:
             f.write(conf if isinstance(conf, str) else json.dumps(conf, indent=2))

@@ -1,0 +1,82 @@
+#!/bin/bash
+# The long tests, each by one word. tests/README.md says how long they take and what they last found.
+set -u
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+. "$ROOT/tests/setup.sh"
+
+usage() {
+	cat <<-'END'
+	usage: tests/deep.sh WORD [ARGUMENT]...
+
+	  valgrind [TEST]...    memcheck over the unit tests of the release build
+	  tsan                  unit tests of what has threads, and the agent with four workers under
+	                        hostile peers, all under ThreadSanitizer
+	  analyze [PATH]...     gcc -fanalyzer and clang --analyze over agent/ and spop/
+	  asan [PYTEST]...      the agent under ASan + UBSan in the tests that need no HAProxy
+	  sandbox [PYTEST]...   the agent under the system call filter of its systemd unit, in all
+	                        tests of the oldest and newest HAProxy that are here
+	  chaos [CHAOS]...      an hour of faults under load with a ledger (tests/e2e/chaos.py)
+	  fuzz [LONG]...        every fuzz target to 10^8 executions or two hours of CPU
+	                        (tests/fuzz/long.py)
+	END
+}
+
+need() { step "building: $1"; build "$@" || fail "the build failed: $1"; }
+pytest() { "$PYTHON" -m pytest -q -p no:cacheprovider "$@"; }
+
+# Slow under valgrind and without pointers of their own: fed by the fuzz targets under ASan instead.
+SLOW='_portable$|test_request_(large|random|blocks|golden)|test_sim_'
+
+valgrind_all() {
+	local failed='' name
+	need release
+	if [ $# -eq 0 ]; then
+		for name in "$ROOT"/build/tests/test_*; do
+			[[ $name =~ $SLOW ]] || set -- "$@" "${name##*/}"
+		done
+	fi
+	for name in "$@"; do
+		# Children that exec() something else are not ours to judge.
+		if timeout 900 valgrind -q --error-exitcode=99 --leak-check=full \
+			--errors-for-leak-kinds=definite "$ROOT/build/tests/$name" >"$CACHE/valgrind-$name.log" 2>&1
+		then say "valgrind: $name: ok"
+		else say "valgrind: $name: FAILED ($?), see .cache/valgrind-$name.log"; failed=1
+		fi
+	done
+	[ -z "$failed" ]
+}
+
+# Programs that bring a malloc() of their own cannot have ThreadSanitizer's.
+tsan_all() {
+	local tests
+	need tsan
+	tests=$(cd "$ROOT/tests/unit" && grep -L 'failmalloc.h\|test_memory' serve/test_*.c pick/test_*.c base/test_log.c \
+		observe/test_scrape.c net/test_http.c net/test_dns.c | sed 's|.*/||; s|\.c$||' | paste -sd'|')
+	export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+	ctest --test-dir "$ROOT/build-tsan" -R "^($tests)\$" --output-on-failure --timeout 600 || return 1
+	SPOA_BUILD=$ROOT/build-tsan SPOA_WORKERS=4 pytest "$ROOT/tests/e2e/test_spop.py" "$ROOT/tests/e2e/test_attack_peers.py" \
+		"$ROOT/tests/e2e/test_admin.py" -m 'not haproxy' -k 'not many_who_say_nothing'
+}
+
+word=${1:-}
+[ $# -gt 0 ] && shift
+mkdir -p "$CACHE"
+cd "$ROOT" || exit 1
+case $word in
+valgrind) valgrind_all "$@" ;;
+tsan) tsan_all ;;
+analyze) need release; tests/analyze.py build "$@" ;;
+asan)
+	need asan
+	export ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+	SPOA_BUILD=$ROOT/build-asan pytest tests/e2e -m 'not haproxy' "$@"
+	;;
+sandbox)
+	need release
+	export SPOA_UNDER="$PYTHON $ROOT/tests/e2e/sandbox.py"
+	HAPROXY_VERSIONS=${HAPROXY_VERSIONS:-2.6,3.4} pytest tests/e2e "$@"
+	;;
+chaos) need release; exec "$PYTHON" tests/e2e/chaos.py "$@" ;;
+fuzz) need fuzz; exec "$PYTHON" tests/fuzz/long.py "$@" ;;
+*) usage; [ "$word" = --help ] || [ "$word" = -h ] || exit 2 ;;
+esac
