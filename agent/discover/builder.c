@@ -556,7 +556,7 @@ int builder_build(const struct builder_input *in, struct snapshot **ret,
 	struct build b = {.in = in, .set = in->pools, .conf = in->pools->conf, .notes = ret_notes};
 	int r = -ENOMEM;
 
-	*ret_notes = (struct builder_notes){0};
+	*ret_notes = (struct builder_notes){.no_slots = roster_refused(in->roster)};
 	b.s = calloc(1, sizeof(*b.s));
 	if (!b.s)
 		return -ENOMEM;

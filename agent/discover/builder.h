@@ -36,6 +36,7 @@ struct builder_notes {
 	size_t doubles;   /* models of a later pool that an earlier one serves */
 	size_t no_room;   /* models past limits.models */
 	size_t no_pools;  /* pools past limits.pools */
+	size_t no_slots;  /* servers past limits.endpoints */
 	size_t unsplit;   /* models that use a whole pool for want of room for a variant */
 	size_t targets;   /* targets of aliases that nobody serves */
 	size_t seeded;    /* pools that stand on HAProxy's map so far */

@@ -29,6 +29,9 @@
 #include "net/timer.h"
 
 #define TOUCH_NS (5 * CLOCK_NS_PER_MS)
+/* Rules lead to pods whether they tell their models or not: those that do not answer keep the agent
+ * from being ready no longer than this. */
+#define PATIENCE_NS (3 * CLOCK_NS_PER_S)
 
 struct discover {
 	struct discover_env env;
@@ -42,7 +45,8 @@ struct discover {
 	struct listed *listed;
 	struct mapsync *map;
 	struct intern *pool_names, *model_names;
-	struct timer *rebuild, *deadline;
+	struct timer *rebuild, *deadline, *patience;
+	bool impatient;
 	struct arena *seed_memory;
 	struct seed seed;
 	bool (*has_backend)(struct view backend, void *arg);
@@ -93,6 +97,8 @@ static bool asked_all(const struct discover *d, bool answered)
 		return false;
 	if (d->conf->kubernetes.here && !d->plan)
 		return false;
+	if (d->impatient && poolset_by_rules(d->pools) && d->pools->nfile == 0)
+		return true;
 	return names_pending(d->names) == 0 && asker_pending(d->asker) == 0;
 }
 
@@ -104,6 +110,14 @@ static void settle(struct discover *d, bool settled)
 	timer_stop(d->deadline);
 	if (done)
 		done(settled, d->settled_arg);
+}
+
+static void patience_due(void *arg)
+{
+	struct discover *d = arg;
+
+	d->impatient = true;
+	touch(d);
 }
 
 static void deadline_due(void *arg)
@@ -394,14 +408,15 @@ struct discover *discover_new(const struct discover_env *env, const struct confi
 	d->conf = conf;
 	d->rebuild = timer_new(env->base, rebuild_due, d);
 	d->deadline = timer_new(env->base, deadline_due, d);
+	d->patience = timer_new(env->base, patience_due, d);
 	d->pool_names = intern_new(conf->limits.pools);
 	d->model_names = intern_new(conf->limits.model_labels);
 	d->roster = roster_new(env->endpoints, &places);
 	d->asker = asker_new(env->base, env->http, endpoints_max(env->endpoints), &asker);
 	d->names = names_new(env->base, env->dns, &names);
 	d->map = mapsync_new(env->base, &map, conf, env->read_only);
-	if (!d->rebuild || !d->deadline || !d->pool_names || !d->model_names || !d->roster ||
-	    !d->asker || !d->names || !d->map)
+	if (!d->rebuild || !d->deadline || !d->patience || !d->pool_names || !d->model_names ||
+	    !d->roster || !d->asker || !d->names || !d->map)
 		return discover_free(d);
 	roster_on_back(d->roster, place_back, d);
 	d->listed = listed_new(d->roster, d->names);
@@ -434,6 +449,7 @@ struct discover *discover_free(struct discover *d)
 	poolset_free(d->pools);
 	timer_free(d->rebuild);
 	timer_free(d->deadline);
+	timer_free(d->patience);
 	intern_free(d->pool_names);
 	intern_free(d->model_names);
 	arena_free(d->seed_memory);
@@ -456,11 +472,15 @@ int discover_reload(struct discover *d, const struct config *conf)
 
 int discover_plan(struct discover *d, const struct plan *plan)
 {
+	bool first = !d->plan;
 	int r = configure(d, d->conf, plan);
 
-	if (r == 0)
-		touch(d);
-	return r;
+	if (r < 0)
+		return r;
+	touch(d);
+	if (first && !d->ready && timer_start(d->patience, PATIENCE_NS) < 0)
+		d->impatient = true;
+	return 0;
 }
 
 void discover_backends(struct discover *d, bool (*has)(struct view backend, void *arg), void *arg)

@@ -7,8 +7,9 @@
 static bool same_notes(const struct builder_notes *a, const struct builder_notes *b)
 {
 	return a->doubles == b->doubles && a->no_room == b->no_room && a->no_pools == b->no_pools &&
-	       a->unsplit == b->unsplit && a->targets == b->targets && a->seeded == b->seeded &&
-	       a->modelless == b->modelless && strcmp(a->double_model, b->double_model) == 0 &&
+	       a->no_slots == b->no_slots && a->unsplit == b->unsplit && a->targets == b->targets &&
+	       a->seeded == b->seeded && a->modelless == b->modelless &&
+	       strcmp(a->double_model, b->double_model) == 0 &&
 	       strcmp(a->double_later, b->double_later) == 0 &&
 	       strcmp(a->target_alias, b->target_alias) == 0 &&
 	       strcmp(a->modelless_pool, b->modelless_pool) == 0;
@@ -55,6 +56,7 @@ void notes_log(const struct builder_notes *n, struct builder_notes *told)
 		log_end(&l);
 	}
 	log_count("models_left_out", "models", n->no_room, "raise limits.models");
+	log_count("endpoints_left_out", "endpoints", n->no_slots, "raise limits.endpoints");
 	log_count("pools_left_out", "pools", n->no_pools, "raise limits.pools");
 	log_count("models_unsplit", "models", n->unsplit,
 		  "servers of one pool with fewer different sets of models");

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "discover/arena.h"
@@ -557,6 +558,28 @@ static void beside_the_file(void **state)
 	assert_null(now()->rules);
 }
 
+/* Pods that take the connection and say nothing: rules lead to them all the same. */
+static void pods_that_say_nothing(void **state)
+{
+	struct draft draft = {.pools = {"ns/a: p1@0"}};
+	int mute = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in a = {.sin_family = AF_INET};
+	socklen_t len = sizeof(a);
+
+	(void)state;
+	a.sin_addr.s_addr = htonl(0x7f000001);
+	assert_int_equal(bind(mute, (void *)&a, sizeof(a)), 0);
+	assert_int_equal(listen(mute, 16), 0);
+	assert_int_equal(getsockname(mute, (void *)&a, &len), 0);
+	t.servers[0].port = ntohs(a.sin_port);
+	start("kubernetes: {}\nscrape: {timeout: 60s}\nlimits: {endpoints: 64}");
+	want(&draft);
+	wait_for(pool("ns/a"));
+	assert_false(now()->ready);
+	wait_for(now()->ready);
+	close(mute);
+}
+
 static bool has_backend(struct view backend, void *arg)
 {
 	(void)arg;
@@ -641,6 +664,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(models_of_pools, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(by_models, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(beside_the_file, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(pods_that_say_nothing, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(backend_to_come, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(fall_back_map, set_up, tear_down),
 	};
