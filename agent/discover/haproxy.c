@@ -109,6 +109,8 @@ static void succeeded(struct haproxy *h, const struct runtime_info *info, struct
 	h->status.good = h->status.answered = true;
 	h->status.stale = false;
 	h->status.error[0] = '\0';
+	if (restarted)
+		h->status.former_pid = h->status.pid;
 	h->status.pid = info->pid;
 	h->status.uptime_s = info->uptime_s;
 	snprintf(h->status.version, sizeof(h->status.version), "%.*s", (int)info->version.len,

@@ -41,7 +41,7 @@ struct haproxy_status {
 	bool configured, answered /* ever */, good /* the last time */, stale;
 	uint64_t last_good_ns;             /* clock_mono_ns(); 0: never */
 	uint64_t polls, failures, ignored; /* ignored: answers of a process that was stopping */
-	uint32_t pid;
+	uint32_t pid, former_pid; /* the worker that answers, and the one before it; 0: none */
 	uint64_t uptime_s;
 	char version[32];
 	char error[160]; /* why the last one failed; "" when it did not */

@@ -32,7 +32,7 @@
 struct ticket {
 	_Atomic uint32_t state;
 	uint32_t generation; /* the next one; the worker's */
-	uint32_t slot, slot_generation, model;
+	uint32_t slot, slot_generation, model, peer;
 	uint64_t key, opened_ns;
 };
 
@@ -111,7 +111,7 @@ static void count_one(_Atomic uint32_t *n)
 }
 
 int64_t ticket_open(struct tickets *t, unsigned worker, uint32_t slot, uint32_t model, uint64_t key,
-		    uint64_t now_ns)
+		    uint32_t peer, uint64_t now_ns)
 {
 	struct desk *d = &t->desks[worker];
 	struct ticket *k;
@@ -137,6 +137,7 @@ int64_t ticket_open(struct tickets *t, unsigned worker, uint32_t slot, uint32_t 
 	k->slot = slot;
 	k->slot_generation = endpoint_generation(t->endpoints, slot);
 	k->model = model;
+	k->peer = peer;
 	k->key = key;
 	k->opened_ns = now_ns;
 	/* Counted before it can be closed, so no count ever passes below zero. */
@@ -207,6 +208,26 @@ unsigned tickets_expire(struct tickets *t, uint64_t now_ns, uint64_t max_age_ns,
 		}
 	}
 	return expired;
+}
+
+unsigned tickets_abandon(struct tickets *t, uint32_t peer, uint64_t before_ns)
+{
+	unsigned closed = 0;
+
+	for (unsigned w = 0; w < t->workers; w++) {
+		struct desk *d = &t->desks[w];
+
+		for (uint32_t i = 0; i < t->max; i++) {
+			struct ticket *k = &d->tickets[i];
+			uint32_t state = atomic_load_explicit(&k->state, memory_order_acquire);
+			struct ticket_info info;
+
+			if (state && k->peer == peer && k->opened_ns < before_ns &&
+			    close_slot(t, d, i, state, &info) == 0)
+				closed++;
+		}
+	}
+	return closed;
 }
 
 static int by_key(const void *a, const void *b)

@@ -20,11 +20,11 @@ struct tickets;
 struct tickets *tickets_new(struct endpoints *e, unsigned workers, uint32_t max, uint32_t instance);
 struct tickets *tickets_free(struct tickets *t);
 
-/* Counts a request on @slot. @key: HAProxy's own number of the request, 0: not known. Returns the
- * ticket's name > 0, or 0 when all are out (counted; the request goes on uncounted). Only from
- * worker @worker. */
+/* Counts a request on @slot. @key: HAProxy's own number of the request, 0: not known. @peer: the
+ * process that asked, 0: not known. Returns the ticket's name > 0, or 0 when all are out (counted;
+ * the request goes on uncounted). Only from worker @worker. */
 int64_t ticket_open(struct tickets *t, unsigned worker, uint32_t slot, uint32_t model, uint64_t key,
-		    uint64_t now_ns) __attribute__((warn_unused_result));
+		    uint32_t peer, uint64_t now_ns) __attribute__((warn_unused_result));
 
 struct ticket_info {
 	uint32_t slot, generation; /* the endpoint it was opened on */
@@ -38,6 +38,10 @@ int ticket_close(struct tickets *t, int64_t name, struct ticket_info *ret)
 /* Closes what is older than @max_age_ns; returns how many. Looks at most at @budget slots a call
  * and goes on where it stopped. Control thread. */
 unsigned tickets_expire(struct tickets *t, uint64_t now_ns, uint64_t max_age_ns, unsigned budget);
+
+/* Closes what process @peer (not 0) asked for before @before_ns, since it cannot tell the end; how
+ * many. Looks at every slot. Control thread. */
+unsigned tickets_abandon(struct tickets *t, uint32_t peer, uint64_t before_ns);
 
 /*
  * Requests that ended without HAProxy knowing their ticket: the ACK came too late, or the client

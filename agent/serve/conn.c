@@ -40,6 +40,7 @@ struct conn {
 	uint64_t id, deadline_ns;
 	struct spop_session session;
 	int fd;
+	uint32_t peer; /* its process; 0: not known */
 	bool closed, paused, greeted, due_hello;
 	bool global_ids; /* stream-ids number requests, not streams of this connection */
 	/* The frame that is half here: len of need bytes. */
@@ -270,8 +271,10 @@ static void serve_notify(struct conn *c, struct spop_input *in, const struct wor
 	struct worker *w = c->worker;
 	const size_t max = spop_session_max_frame(&c->session) + SPOP_FRAME_PREFIX;
 	const size_t most = max < WORKER_OUT_SIZE ? max : WORKER_OUT_SIZE;
-	struct notify notify = {
-	    .conn = c->id, .buffer_size = (uint32_t)max, .global_ids = c->global_ids};
+	struct notify notify = {.conn = c->id,
+				.buffer_size = (uint32_t)max,
+				.peer = c->peer,
+				.global_ids = c->global_ids};
 	struct reply answer;
 	int64_t ticket = 0;
 	uint8_t *room;
@@ -512,6 +515,17 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 /* --- the way in --- */
 
+/* The process that connected, where that can be told: on a unix socket, in our PID namespace. */
+static uint32_t peer_of(int fd)
+{
+	struct ucred cred = {0};
+	socklen_t len = sizeof(cred);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.pid < 0)
+		return 0;
+	return (uint32_t)cred.pid;
+}
+
 void conn_accept(struct worker *w, int fd)
 {
 	struct conn *c = calloc(1, sizeof(*c));
@@ -532,6 +546,7 @@ void conn_accept(struct worker *w, int fd)
 	grace_leave();
 	c->worker = w;
 	c->fd = fd;
+	c->peer = peer_of(fd);
 	c->id = w->next_id++ << 6 | w->index;
 	event_assign(&c->reader, w->base, fd, EV_READ | EV_PERSIST, on_readable, c);
 	event_assign(&c->writer, w->base, fd, EV_WRITE | EV_PERSIST, on_writable, c);

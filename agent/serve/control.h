@@ -11,6 +11,7 @@
 #include "serve/feedback.h"
 #include "serve/listener.h"
 #include "serve/nudge.h"
+#include "serve/retired.h"
 #include "serve/watch.h"
 #include "serve/worker.h"
 
@@ -27,6 +28,7 @@ struct control {
 	struct discover *discover; /* the watch's */
 	struct feedback *feedback;
 	struct nudge *nudge;
+	struct retired retired;
 	struct listener *listener;
 	struct admin *admin;
 	struct models_page *models_page;

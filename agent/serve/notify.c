@@ -92,5 +92,5 @@ int64_t notify_ticket(const struct notify *n, struct worker *w, const struct wor
 	    !(conf->variables >> VARIABLE_TICKET & 1))
 		return 0;
 	return ticket_open(w->env->tickets, w->index, d->pool->slots[d->pick.index[0]],
-			   d->has_target ? d->target.stat : 0, n->key, n->decided_ns);
+			   d->has_target ? d->target.stat : 0, n->key, n->peer, n->decided_ns);
 }

@@ -13,6 +13,7 @@ struct notify {
 	/* Of the connection, set by the caller. */
 	uint64_t conn;        /* its number, for logs */
 	uint32_t buffer_size; /* HAProxy's tune.bufsize, as announced */
+	uint32_t peer;        /* the process at the other end; 0: not known */
 	bool global_ids;      /* stream-ids number requests (HAProxy up to 3.0) */
 	/* Of this request. */
 	uint64_t key; /* HAProxy's own number of it, as observe/logline.h makes it; 0: none */

@@ -209,7 +209,7 @@ __attribute__((noinline)) void path_request(struct house *h)
 			  sizeof(h->answer)))
 		abort();
 	ticket = ticket_open(h->tickets, 0, d->pool->slots[d->pick.index[0]], d->target.stat,
-			     args.key, h->now_ns++);
+			     args.key, 0, h->now_ns++);
 	if (answer_end(&answer, ticket) == 0)
 		abort();
 	write_ticket(h->ticket, ticket);

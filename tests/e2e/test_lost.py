@@ -2,6 +2,7 @@
 flood of streaming and plain requests. What cannot be saved is listed in README.md, and nothing
 else may be seen here.
 """
+import http.client
 import json
 import os
 import signal
@@ -173,6 +174,31 @@ def test_haproxy_reloaded_under_load(make_stack):
     until(lambda: len(s.h.worker_pids()) == 1, 20, "the old workers are gone")
     assert s.agent.state()["haproxy"]["pid"] == s.h.worker_pid()
     assert s.chat(LLAMA).status == 200
+
+
+def test_old_worker_leaves_no_ticket(make_stack):
+    """After a reload the old worker still takes requests on connections it has, and its ring tells
+    no end of them: their tickets are given up, not left for an hour."""
+    s = make_stack()
+    plain = json.dumps({"model": LLAMA, "messages": [{"role": "user", "content": "x"}],
+                        "max_tokens": 1})
+    stream, _ = s.open_stream(LLAMA, 100000)
+    kept = [http.client.HTTPConnection("127.0.0.1", s.port, timeout=20) for _ in range(8)]
+    try:
+        for c in kept:
+            c.connect()
+        s.h.reload()
+        s.h.wait_agent("UP")
+        time.sleep(2.5)  # longer than what is thought of as just before the reload
+        for c in kept:
+            c.request("POST", CHAT, plain, {"content-type": "application/json"})
+            assert c.getresponse().status == 200
+        # One is left, the stream's, whose load is the server's own word.
+        until(lambda: s.agent.tickets() == 0, 20, "the tickets are given up")
+    finally:
+        stream.close()
+        for c in kept:
+            c.close()
 
 
 def test_streams_go_on_over_a_reload_and_are_counted(make_stack):

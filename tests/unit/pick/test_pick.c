@@ -79,7 +79,7 @@ static struct pick_result ask(struct house *h)
 
 static int64_t open_on(struct house *h, uint32_t i)
 {
-	int64_t name = ticket_open(h->t, 0, h->slots[i], 0, 0, 5 * S);
+	int64_t name = ticket_open(h->t, 0, h->slots[i], 0, 0, 0, 5 * S);
 
 	assert_true(name > 0);
 	return name;
@@ -401,7 +401,7 @@ static void tickets_close_once(void **state)
 
 	(void)state;
 	settle(&h);
-	name = ticket_open(h.t, 1, h.slots[3], 42, 0, 7 * S);
+	name = ticket_open(h.t, 1, h.slots[3], 42, 0, 0, 7 * S);
 	assert_true(name > 0);
 	assert_int_equal(endpoint_open(h.e, h.slots[3]), 1);
 	assert_int_equal(tickets_open(h.t), 1);
@@ -424,7 +424,7 @@ static void strange_names_close_nothing(void **state)
 
 	(void)state;
 	settle(&h);
-	old = ticket_open(before, 0, h.slots[0], 0, 0, 1);
+	old = ticket_open(before, 0, h.slots[0], 0, 0, 0, 1);
 	name = open_on(&h, 0);
 	assert_int_not_equal(old, name);
 	assert_int_equal(ticket_close(h.t, old, &info), -ENOENT);
@@ -450,7 +450,7 @@ static void tickets_run_out_and_come_back(void **state)
 	for (unsigned round = 0; round < 5; round++) {
 		for (unsigned i = 0; i < 64; i++)
 			names[i] = open_on(&h, i % N);
-		assert_int_equal(ticket_open(h.t, 0, h.slots[0], 0, 0, 1), 0);
+		assert_int_equal(ticket_open(h.t, 0, h.slots[0], 0, 0, 0, 1), 0);
 		assert_int_equal(tickets_exhausted(h.t), round + 1);
 		for (unsigned i = 0; i < 64; i++)
 			assert_int_equal(ticket_close(h.t, names[i], &info), 0);
@@ -463,10 +463,10 @@ static void lost_tickets_are_found_by_key(void **state)
 {
 	struct house h = build("least-loaded");
 	struct ticket_info info;
-	int64_t late = ticket_open(h.t, 0, h.slots[0], 0, 7, 50 * S);
-	int64_t twin = ticket_open(h.t, 1, h.slots[1], 0, 8, 50 * S);
-	int64_t other = ticket_open(h.t, 0, h.slots[1], 0, 8, 51 * S);
-	int64_t old = ticket_open(h.t, 0, h.slots[2], 0, 9, 10 * S);
+	int64_t late = ticket_open(h.t, 0, h.slots[0], 0, 7, 0, 50 * S);
+	int64_t twin = ticket_open(h.t, 1, h.slots[1], 0, 8, 0, 50 * S);
+	int64_t other = ticket_open(h.t, 0, h.slots[1], 0, 8, 0, 51 * S);
+	int64_t old = ticket_open(h.t, 0, h.slots[2], 0, 9, 0, 10 * S);
 	struct ticket_lost lost[] = {
 	    {.key = 9, .since_ns = 40 * S}, /* that one is another request's */
 	    {.key = 8, .since_ns = 40 * S}, /* which of the two? */
@@ -494,12 +494,34 @@ static void old_tickets_expire(void **state)
 
 	(void)state;
 	settle(&h);
-	old = ticket_open(h.t, 0, h.slots[0], 0, 0, 1 * S);
-	young = ticket_open(h.t, 0, h.slots[0], 0, 0, 90 * S);
+	old = ticket_open(h.t, 0, h.slots[0], 0, 0, 0, 1 * S);
+	young = ticket_open(h.t, 0, h.slots[0], 0, 0, 0, 90 * S);
 	assert_int_equal(tickets_expire(h.t, 100 * S, 60 * S, 1000), 1);
 	assert_int_equal(endpoint_open(h.e, h.slots[0]), 1);
 	assert_int_equal(ticket_close(h.t, old, &info), -ENOENT);
 	assert_int_equal(ticket_close(h.t, young, &info), 0);
+	demolish(&h);
+}
+
+static void a_process_that_cannot_tell_any_more(void **state)
+{
+	struct house h = build("least-loaded");
+	struct ticket_info info;
+	int64_t mine, other, young, nobody;
+
+	(void)state;
+	settle(&h);
+	mine = ticket_open(h.t, 0, h.slots[0], 0, 0, 77, 1 * S);
+	other = ticket_open(h.t, 0, h.slots[0], 0, 0, 78, 1 * S);
+	young = ticket_open(h.t, 1, h.slots[1], 0, 0, 77, 9 * S);
+	nobody = ticket_open(h.t, 1, h.slots[1], 0, 0, 0, 1 * S);
+	assert_int_equal(tickets_abandon(h.t, 77, 5 * S), 1);
+	assert_int_equal(tickets_open(h.t), 3);
+	assert_int_equal(ticket_close(h.t, mine, &info), -ENOENT);
+	assert_int_equal(tickets_abandon(h.t, 77, 10 * S), 1);
+	assert_int_equal(ticket_close(h.t, young, &info), -ENOENT);
+	assert_int_equal(ticket_close(h.t, other, &info), 0);
+	assert_int_equal(ticket_close(h.t, nobody, &info), 0);
 	demolish(&h);
 }
 
@@ -516,7 +538,7 @@ static void a_slot_that_changed_hands(void **state)
 	again = endpoint_alloc(h.e);
 	assert_int_equal(again, h.slots[0]);
 	assert_int_equal(endpoint_open(h.e, h.slots[0]), 0);
-	(void)!ticket_open(h.t, 0, h.slots[0], 0, 0, 1);
+	(void)!ticket_open(h.t, 0, h.slots[0], 0, 0, 0, 1);
 	/* The old owner's request ends: the new one's count stays. */
 	assert_int_equal(ticket_close(h.t, name, &info), 0);
 	assert_int_equal(endpoint_open(h.e, h.slots[0]), 1);
@@ -549,7 +571,7 @@ static void *opener(void *arg)
 	struct race *r = arg;
 
 	for (unsigned i = 0; i < r->rounds;) {
-		int64_t name = ticket_open(r->h->t, 0, r->h->slots[i % N], i, 0, 1);
+		int64_t name = ticket_open(r->h->t, 0, r->h->slots[i % N], i, 0, 0, 1);
 
 		if (name == 0)
 			continue;
@@ -604,6 +626,7 @@ int main(void)
 	    cmocka_unit_test(tickets_run_out_and_come_back),
 	    cmocka_unit_test(lost_tickets_are_found_by_key),
 	    cmocka_unit_test(old_tickets_expire),
+	    cmocka_unit_test(a_process_that_cannot_tell_any_more),
 	    cmocka_unit_test(a_slot_that_changed_hands),
 	    cmocka_unit_test(the_table_of_endpoints_has_an_end),
 	    cmocka_unit_test(opening_and_closing_at_once),

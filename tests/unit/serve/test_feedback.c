@@ -116,7 +116,7 @@ static void settle(struct ear *e)
 
 static int64_t open_on(struct ear *e, unsigned i, uint64_t key)
 {
-	int64_t name = ticket_open(e->tickets, 0, e->slots[i], 0, key, e->now);
+	int64_t name = ticket_open(e->tickets, 0, e->slots[i], 0, key, 0, e->now);
 
 	assert_true(name > 0);
 	return name;

@@ -29,7 +29,7 @@ static void answers_by_the_contract(void **state)
 	p = knock(h);
 	hello(p);
 	/* a1 has one more: the order of the two is certain. */
-	(void)!ticket_open(h->env.tickets, 0, h->slots[0], 0, 0, 1);
+	(void)!ticket_open(h->env.tickets, 0, h->slots[0], 0, 0, 0, 1);
 	for (uint64_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
 		ask(p, 2 * i + 1, table[i].body);
 		hear(p, &a);

@@ -1,0 +1,27 @@
+/*
+ * HAProxy workers that a reload has replaced. From the reload on their ring is silent (all
+ * versions: haproxy issue 3436), though they still serve what they have and what comes on kept
+ * connections. Their tickets can be closed by no line: they are given up, and the scrape counts
+ * their requests as another's. Control thread.
+ */
+#ifndef SERVE_RETIRED_H
+#define SERVE_RETIRED_H
+
+#include <stdint.h>
+#include "pick/ticket.h"
+
+#define RETIRED_MAX 16
+
+struct retired {
+	uint32_t current, former; /* as last told */
+	uint32_t n;
+	uint32_t pids[RETIRED_MAX]; /* oldest first */
+	uint64_t given_up;          /* tickets */
+};
+
+/* To be called every second or so with the worker that answers the runtime socket and the one that
+ * did before it; 0: not known. */
+void retired_tick(struct retired *r, struct tickets *t, uint32_t pid, uint32_t former,
+		  uint64_t now_ns);
+
+#endif
