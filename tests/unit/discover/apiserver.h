@@ -166,6 +166,7 @@ static inline void api_list(struct api *a, struct api_out *o, const char *target
 	static _Thread_local char body[API_OBJECTS * 200];
 	size_t len = 0;
 	char go_on[64] = "", frame[256];
+	unsigned chunk;
 	long n = 0;
 
 	if (mark && (a->pages_expire || sscanf(mark, "continue=%ld.%ld", &version, &from) != 2)) {
@@ -209,11 +210,12 @@ static inline void api_list(struct api *a, struct api_out *o, const char *target
 	memcpy(body, frame, (size_t)n);
 	len += (size_t)n;
 	len += (size_t)snprintf(body + len, sizeof(body) - len, "]}\n");
+	chunk = a->chunk;
 	pthread_mutex_unlock(&a->lock);
 	n = snprintf(frame, sizeof(frame), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", len);
 	api_put(o, frame, (size_t)n);
 	for (size_t at = 0; at < len && !o->gone;) {
-		size_t step = a->chunk && a->chunk < len - at ? a->chunk : len - at;
+		size_t step = chunk && chunk < len - at ? chunk : len - at;
 
 		api_put(o, body + at, step);
 		at += step;
@@ -428,5 +430,14 @@ static inline void api_compact(struct api *a)
 		statement;                                                                         \
 		pthread_mutex_unlock(&(a)->lock);                                                  \
 	} while (0)
+
+#define API_GET(a, field)                                                                          \
+	({                                                                                         \
+		__typeof__((a)->field) value_;                                                     \
+		pthread_mutex_lock(&(a)->lock);                                                    \
+		value_ = (a)->field;                                                               \
+		pthread_mutex_unlock(&(a)->lock);                                                  \
+		value_;                                                                            \
+	})
 
 #endif
