@@ -400,6 +400,48 @@ def test_agent_restarts(make):
 
 
 @one_version
+def test_two_replicas(make, tmp_path):
+    """Both say the same of every object, and then nothing more."""
+    s = make(start=False)
+    for i in range(20):
+        s.kube.put(by_model(f"route-{i}", f"model-{i}", ("phi", "llama", "nowhere")[i % 3]))
+    folder = tmp_path / "haproxy"
+    folder.mkdir()
+    other = Agent({"listen": {"spop": f"unix@{tmp_path}/spop.sock",
+                              "admin": f"127.0.0.1:{free_port()}",
+                              "feedback": f"unix@{tmp_path}/feedback.sock"},
+                   "haproxy": {"socket": str(tmp_path / "none.sock")},
+                   "kubernetes": {**s.over["kubernetes"], "haproxy_dir": str(folder),
+                                  "haproxy_master": str(tmp_path / "master.sock")}},
+                  str(tmp_path), env={"POD_NAMESPACE": "default"})
+    try:
+        s.agent.start(ready=False)
+        other.start(ready=False)
+
+        def writes():
+            return [a.state()["kubernetes"]["status_writes"] for a in (s.agent, other)]
+
+        def quiet():
+            before = len(s.kube.patches)
+            time.sleep(0.7)
+            return len(s.kube.patches) == before and not any(w["waiting"] for w in writes())
+        until(lambda: s.kube.status("httproutes", "default", "route-19").get("parents"), 30)
+        until(quiet, 30, "nobody writes any more")
+        # 20 routes, 2 pools, class and gateway: each object changed a few times at most
+        changed = [o["metadata"]["resourceVersion"] for _, plural, kind, o in s.kube.events
+                   if kind == "MODIFIED" and plural != "pods"]
+        assert len(changed) <= 3 * 24, len(changed)
+        assert all(w["refused"] == 0 for w in writes())
+        s.kube.put(by_model("route-2", "model-2", "phi"))
+        until(lambda: condition(s.kube.status("httproutes", "default", "route-2")["parents"][0]
+                                ["conditions"], "ResolvedRefs")[:3] == ("True", "ResolvedRefs", 2))
+        until(quiet, 30)
+        assert len(s.kube.status("httproutes", "default", "route-2")["parents"]) == 1
+    finally:
+        other.stop()
+
+
+@one_version
 def test_reload_of_the_section(make):
     s = make(namespaces=["default"])
     s.kube.put(by_model("phi-route", PHI, "phi"))
