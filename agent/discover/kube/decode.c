@@ -83,9 +83,9 @@ static void mix_tree(uint64_t h[2], const cJSON *item)
 	int type = item ? item->type & 0xff : 0;
 
 	mix(h, &type, sizeof(type));
-	if (cJSON_IsString(item))
+	if (item && cJSON_IsString(item))
 		mix_text(h, view_str(item->valuestring));
-	else if (cJSON_IsNumber(item))
+	else if (item && cJSON_IsNumber(item))
 		mix(h, &item->valuedouble, sizeof(item->valuedouble));
 	else if (cJSON_IsArray(item) || cJSON_IsObject(item)) {
 		cJSON_ArrayForEach(child, item)

@@ -44,9 +44,12 @@ static struct view note(struct notes *n, const char *key)
 
 	snprintf(name, sizeof(name), PREFIX "%s", key);
 	item = kube_reader_any(n->map, name);
-	if (item && !cJSON_IsString(item))
-		remark(n, key, "not a string");
-	return cJSON_IsString(item) ? view_str(item->valuestring) : VIEW_NULL;
+	if (!item)
+		return VIEW_NULL;
+	if (cJSON_IsString(item))
+		return view_str(item->valuestring);
+	remark(n, key, "not a string");
+	return VIEW_NULL;
 }
 
 static bool word(struct notes *n, const char *key, const char *const *words, int *ret)

@@ -278,12 +278,26 @@ static void read_changes(const cJSON *filter, const char *key, enum plan_header_
 	kube_reader_leave(r, before);
 }
 
+static size_t count_changes(const cJSON *filter)
+{
+	static const char *const keys[] = {"set", "add", "remove"};
+	size_t n = 0;
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		const cJSON *list = kube_reader_any(filter, keys[i]), *item;
+
+		cJSON_ArrayForEach(item, list) n++;
+	}
+	/* Longer lists fail when they are read. */
+	return n < (size_t)3 * HEADERS_MAX ? n : (size_t)3 * HEADERS_MAX;
+}
+
 static void read_modifier(const cJSON *item, bool header_rules, struct kube_rule *rule,
 			  struct kube_reader *r)
 {
 	const cJSON *filter = kube_reader_map(r, item, "requestHeaderModifier");
 	size_t before;
-	struct modifier m = {.room = 3 * HEADERS_MAX};
+	struct modifier m = {.room = count_changes(filter)};
 
 	if (!header_rules) {
 		wrong(rule, kube_reader_text(r, "type",
@@ -296,10 +310,7 @@ static void read_modifier(const cJSON *item, bool header_rules, struct kube_rule
 		rule->wrong_filters = true;
 		return;
 	}
-	m.room = (size_t)(cJSON_GetArraySize(kube_reader_any(filter, "set")) +
-			  cJSON_GetArraySize(kube_reader_any(filter, "add")) +
-			  cJSON_GetArraySize(kube_reader_any(filter, "remove")));
-	m.room = m.room > 3 * HEADERS_MAX ? 3 * HEADERS_MAX : m.room;
+	/* One more, as having none is what tells the first of two modifiers. */
 	m.headers = kube_reader_array(r, m.room + 1, sizeof(*m.headers));
 	if (!m.headers)
 		return;

@@ -211,19 +211,41 @@ const struct view *kube_reader_strings(struct kube_reader *r, const cJSON *paren
 	return strings;
 }
 
+/* @n digits from @at on; -1: others. */
+static int digits(const char *at, size_t n)
+{
+	int v = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (at[i] < '0' || at[i] > '9')
+			return -1;
+		v = v * 10 + (at[i] - '0');
+	}
+	return v;
+}
+
 int64_t kube_reader_time(struct view text)
 {
+	/* metav1.Time is whole seconds of UTC. */
+	static const char form[] = "0000-00-00T00:00:00Z";
 	struct tm tm = {0};
 	time_t t;
 
-	/* metav1.Time is whole seconds of UTC: 2006-01-02T15:04:05Z. */
-	if (!text.ptr || text.len != 20 || text.ptr[19] != 'Z' ||
-	    sscanf(text.ptr, "%4d-%2d-%2dT%2d:%2d:%2d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
-		   &tm.tm_hour, &tm.tm_min, &tm.tm_sec) != 6 ||
-	    tm.tm_year < 1900)
+	if (text.len != sizeof(form) - 1)
 		return 0;
-	tm.tm_year -= 1900;
-	tm.tm_mon--;
+	for (size_t i = 0; i < text.len; i++)
+		if (form[i] != '0' && text.ptr[i] != form[i])
+			return 0;
+	tm.tm_year = digits(text.ptr, 4) - 1900;
+	tm.tm_mon = digits(text.ptr + 5, 2) - 1;
+	tm.tm_mday = digits(text.ptr + 8, 2);
+	tm.tm_hour = digits(text.ptr + 11, 2);
+	tm.tm_min = digits(text.ptr + 14, 2);
+	tm.tm_sec = digits(text.ptr + 17, 2);
+	if (tm.tm_year < 0 || tm.tm_mon < 0 || tm.tm_mon > 11 || tm.tm_mday < 1 ||
+	    tm.tm_mday > 31 || tm.tm_hour < 0 || tm.tm_hour > 23 || tm.tm_min < 0 ||
+	    tm.tm_min > 59 || tm.tm_sec < 0 || tm.tm_sec > 60)
+		return 0;
 	t = timegm(&tm);
 	return t == (time_t)-1 ? 0 : (int64_t)t;
 }

@@ -394,7 +394,7 @@ void resolve_routes(struct resolving *r)
 			}
 		} else if (route->nhosts) {
 			rules += resolve_count_rules(route);
-			if (route->entry->serving != route->entry->newest)
+			if (route->entry->serving && route->entry->serving != route->entry->newest)
 				note_older(r, route->entry->serving);
 		}
 		tell_route(r, route->entry, &v, i + 1);

@@ -95,6 +95,10 @@ static void times(void **state)
 	assert_int_equal(kube_reader_time(VIEW_LIT("1970-01-01T00:00:01Z")), 1);
 	assert_int_equal(kube_reader_time(VIEW_LIT("2026-01-01T00:00:00Z")), 1767225600);
 	assert_int_equal(kube_reader_time(VIEW_LIT("2026-01-01T00:00:00+01:00")), 0);
+	assert_int_equal(kube_reader_time(VIEW_LIT("2026-13-01T00:00:00Z")), 0);
+	assert_int_equal(kube_reader_time(VIEW_LIT("2026-01-01T00:00:0xZ")), 0);
+	assert_int_equal(kube_reader_time(VIEW_LIT("2026-01-01 00:00:00Z")), 0);
+	assert_int_equal(kube_reader_time(VIEW_LIT("-026-01-01T00:00:00Z")), 0);
 	assert_int_equal(kube_reader_time(VIEW_LIT("")), 0);
 	assert_int_equal(kube_reader_time(VIEW_NULL), 0);
 }
