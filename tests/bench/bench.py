@@ -10,12 +10,13 @@ import contract
 import growth
 import library
 import rows
+import settings
 from report import Report
 from systems import Programs, System, installed
 
-PARTS = ("rows", "latency", "contract", "library", "scanner", "growth", "memory", "idle")
+PARTS = ("rows", "latency", "contract", "settings", "library", "scanner", "growth", "memory", "idle")
 # Those that answer other questions than the budgets ask.
-LONG = ("latency", "contract")
+LONG = ("latency", "contract", "settings")
 
 
 def arguments():
@@ -77,8 +78,9 @@ def main():
     try:
         for version in choose_versions(o) if {"rows", "latency"} & set(parts) else ():
             attempt(report, rows.measure, programs, version, o, parts)
-        for version in choose_versions(o) if "contract" in parts else ():
-            attempt(report, contract.measure, programs, version, o)
+        for name, fn in (("contract", contract.measure), ("settings", settings.measure)):
+            for version in choose_versions(o) if name in parts else ():
+                attempt(report, fn, programs, version, o)
         for name, fn in (("library", library.generator), ("scanner", library.scanner),
                          ("growth", growth.curves), ("memory", growth.memory),
                          ("idle", growth.idle)):

@@ -202,14 +202,15 @@ class ModelServers:
 
 class System:
     """One of NAMES, started; @files and @before are put over its configuration, @without
-    are variables that the floor leaves out (ablations)."""
+    are variables that the floor leaves out (ablations), @unnamed: its answers do not say who
+    gave them."""
 
     hot_megabytes = 0
 
     def __init__(self, name, version, servers, programs, files=None, environment=None,
-                 before=BEFORE, spop="unix", agent_conf=None, without=""):
+                 before=BEFORE, spop="unix", agent_conf=None, without="", unnamed=False):
         self.name, self.version, self.programs = name, version, programs
-        self.process, self.edited = None, bool(files or without)
+        self.process, self.edited = None, bool(files or without or unnamed)
         self.without = without
         self.directory = tempfile.mkdtemp(prefix="bench-")
         kind = "contract" if name.startswith("contract") else name
