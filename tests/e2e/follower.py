@@ -151,7 +151,7 @@ class Following:
         def there():
             state = self.follower.state
             assert self.follower.process.poll() is None
-            if state["state"] != "current" or state["pools"] != len(plan):
+            if state["state"] != "current" or state["pools"] != len(plan) or state["has"] != len(plan):
                 return False
             if leaving is not None and state["leaving"] != leaving:
                 return False

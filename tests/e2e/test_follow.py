@@ -76,8 +76,11 @@ def test_new_pools_within_two_seconds(f, version, at):
     for i in range(4):
         pools[f"pool{i}"] = {"a": at["a"]}
         begin = time.monotonic()
+        changes = f.follower.state["changes"]
         f.want(pools)
         until_served(f, f"pool{i}/a", "a")
+        # Whoever waits for the backend is told.
+        f.wait(lambda s: s["changes"] > changes and s["has"] == i + 1, "the change is told")
         took.append(time.monotonic() - begin)
     f.wait_current()
     # Of several, for the machine may be doing something else just now.

@@ -28,7 +28,8 @@ struct program {
 	struct event_base *base;
 	struct follow *follow;
 	char *line;
-	size_t len, plans;
+	size_t len, plans, changes;
+	cJSON *plan; /* the last one */
 	char shown[1024];
 };
 
@@ -140,10 +141,27 @@ static void on_input(evutil_socket_t fd, short what, void *arg)
 			abort();
 		}
 		want(p, plan);
-		cJSON_Delete(plan);
+		cJSON_Delete(p->plan);
+		p->plan = plan;
 		p->len -= (size_t)(end + 1 - p->line);
 		memmove(p->line, end + 1, p->len);
 	}
+}
+
+static void on_backends(void *arg)
+{
+	((struct program *)arg)->changes++;
+}
+
+/* How many of the wanted pools HAProxy has. */
+static double has(const struct program *p)
+{
+	const cJSON *item;
+	double n = 0;
+
+	cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(p->plan, "pools")) n +=
+	    follow_has(p->follow, view_str(item->string));
+	return n;
 }
 
 static void show(evutil_socket_t fd, short what, void *arg)
@@ -158,6 +176,8 @@ static void show(evutil_socket_t fd, short what, void *arg)
 	follow_status(p->follow, &s);
 	cJSON_AddStringToObject(out, "state", follow_state_name(s.state));
 	cJSON_AddNumberToObject(out, "plans", (double)p->plans);
+	cJSON_AddNumberToObject(out, "has", has(p));
+	cJSON_AddNumberToObject(out, "changes", (double)p->changes);
 	cJSON_AddStringToObject(out, "version", s.version);
 	cJSON_AddNumberToObject(out, "pid", s.pid);
 	cJSON_AddNumberToObject(out, "pools", (double)s.pools);
@@ -186,6 +206,7 @@ int main(int argc, char **argv)
 	struct program p = {.base = event_base_new(), .line = malloc(LINE_MAX_BYTES)};
 	struct follow_conf conf = {
 	    .poll_ms = 1000, .timeout_ms = 2000, .max_answer = 16 * 1024 * 1024, .reload_ms = 1000};
+	const struct follow_hooks hooks = {on_backends, &p};
 	struct event *input, *timer;
 
 	if (argc < 4 || !p.base || !p.line) {
@@ -203,7 +224,7 @@ int main(int argc, char **argv)
 	if (argc > 6)
 		conf.keywords = argv[6];
 	log_init(LOG_TARGET_STDERR, LOG_LEVEL_DEBUG);
-	p.follow = follow_new(p.base, NULL, &conf);
+	p.follow = follow_new(p.base, &hooks, &conf);
 	input = event_new(p.base, STDIN_FILENO, EV_READ | EV_PERSIST, on_input, &p);
 	timer = event_new(p.base, -1, EV_PERSIST, show, &p);
 	if (!p.follow || !input || !timer || event_add(input, NULL) < 0 ||
@@ -214,6 +235,7 @@ int main(int argc, char **argv)
 	event_free(timer);
 	follow_free(p.follow);
 	event_base_free(p.base);
+	cJSON_Delete(p.plan);
 	free(p.line);
 	return 0;
 }

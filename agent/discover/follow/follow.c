@@ -63,6 +63,7 @@ struct follow {
 	uint64_t nudged_ns;
 	uint32_t reload_pid; /* the worker that the last good reload replaces */
 	struct backends backends;
+	size_t told_pools;
 	enum follow_state state;
 	char error[320], told[320], refusal[300];
 	struct follow_status status;
@@ -99,15 +100,18 @@ static void current(struct follow *f)
 {
 	struct log_line l;
 	bool news = f->state != FOLLOW_CURRENT;
+	/* Pods come and go all day. */
+	bool great = f->state != FOLLOW_BUSY || f->told_pools != f->want->npools;
 
 	f->state = FOLLOW_CURRENT;
+	f->told_pools = f->want->npools;
 	f->error[0] = f->told[0] = f->refusal[0] = '\0';
 	f->reload_ms = f->conf.reload_ms;
 	f->reload_generation = 0;
 	f->status.current_ns = clock_mono_ns();
 	if (!news)
 		return;
-	log_begin(&l, LOG_LEVEL_INFO, "haproxy_follows");
+	log_begin(&l, great ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, "haproxy_follows");
 	log_int(&l, "pid", f->status.pid);
 	log_int(&l, "pools", (int64_t)f->want->npools);
 	log_int(&l, "servers", (int64_t)f->want->nservers);
@@ -297,13 +301,19 @@ static void reload_when_due(struct follow *f)
 /* --- rounds ------------------------------------------------------------------------------------
  */
 
+static bool is_wanting(const struct diff *d)
+{
+	for (size_t i = 0; i < d->ncommands; i++)
+		if (!is_patient(d->commands[i].kind))
+			return true;
+	return false;
+}
+
 /* Commands were given, or there were none. */
 static void round_over(struct follow *f)
 {
-	bool had = f->diff->ncommands > 0, wanting = false;
+	bool had = f->diff->ncommands > 0, wanting = is_wanting(f->diff);
 
-	for (size_t i = 0; i < f->diff->ncommands; i++)
-		wanting |= !is_patient(f->diff->commands[i].kind);
 	f->step = STEP_REST;
 	if (f->again) {
 		f->wanting = false;
@@ -354,7 +364,7 @@ static void answered_well(struct follow *f)
 	f->status.leaving = d->leaving;
 	f->at = 0;
 	f->step = STEP_COMMAND;
-	if (d->ncommands && f->state == FOLLOW_CURRENT && d->leaving != d->ncommands)
+	if (f->state == FOLLOW_CURRENT && is_wanting(d))
 		f->state = FOLLOW_BUSY;
 	if (changed && f->hooks.backends)
 		f->hooks.backends(f->hooks.arg);
