@@ -3,9 +3,10 @@
 
   analyze.py [BUILD_DIR] [PATH...]     BUILD_DIR: default build; PATH: these alone
 
-Every finding is printed and makes the exit status 1. Nothing is suppressed here: what is wrong is
-mended, and what an analyser cannot know is told to it in the source, by an assert. A compiler that
-is not here is skipped aloud.
+Every finding is printed and makes the exit status 1: what is wrong is mended, and what an analyser
+cannot know is told to it in the source, by an assert. One thing is not asked of gcc: its 12th takes
+`s->text = strdup(t)` for a leak wherever it has lost sight of s, on every third file here; leaks are
+for clang's analyser, ASan and valgrind to find. A compiler that is not here is skipped aloud.
 """
 import json
 import os
@@ -16,6 +17,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+PATIENCE = 600  # seconds a file
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), ".."))
 
 
@@ -33,9 +35,14 @@ def commands(build, paths):
 
 def analyse(tool, job):
     path, directory, words = job
-    argv = ([tool, "-fanalyzer", "-c", "-o", "/dev/null"] if tool == "gcc" else
+    # Without the optimiser: what it inlines makes gcc 12 look at the same code for a quarter of an hour.
+    words = [w for w in words if not w.startswith(("-O", "-D_FORTIFY_SOURCE"))]
+    argv = ([tool, "-fanalyzer", "-Wno-analyzer-malloc-leak", "-c", "-o", "/dev/null"] if tool == "gcc" else
             [tool, "--analyze", "--analyzer-output", "text", "-o", "/dev/null"]) + words
-    done = subprocess.run(argv, cwd=directory, capture_output=True, text=True)
+    try:
+        done = subprocess.run(argv, cwd=directory, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        return path, f"{path}: not looked at to the end within {PATIENCE} s"
     found = done.returncode != 0 or re.search(r"warning: .*\[(-Wanalyzer|\w+\.)", done.stderr)
     return path, done.stderr if found else ""
 
@@ -50,9 +57,11 @@ def main():
             print(f"analyze: {tool}: skipped, it is not installed")
             continue
         with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-            findings = [text for _, text in pool.map(lambda j: analyse(tool, j), jobs) if text]
-        for text in findings:
-            print(text)
+            findings = []
+            for _, text in pool.map(lambda j, t=tool: analyse(t, j), jobs):
+                if text:
+                    print(text, flush=True)
+                    findings.append(text)
         print(f"analyze: {tool}: {f'FAILED, {len(findings)} files' if findings else 'ok'}, {len(jobs)} looked at",
               flush=True)
         failed |= bool(findings)

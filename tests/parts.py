@@ -434,7 +434,33 @@ PARTS = {
 }
 
 
+def chaos(part):
+    """Faults every few seconds and the ledger, three minutes for all versions that are here."""
+    need_build("build")
+    sys.path.insert(0, os.path.join(TESTS, "e2e"))
+    import haproxy
+
+    if not haproxy.versions():
+        raise Missing("no HAProxy is here")
+    script = os.path.join(TESTS, "e2e", "chaos.py")
+    run = Command(part, [sys.executable, script, "--minutes", "3"], {"PYTHONDONTWRITEBYTECODE": "1"}, 1200)
+    status = run.wait()
+    r = Result()
+    for version, text in re.findall(r"^HAProxy (\S+), .*\n((?:  .*\n)*)", run.text(), re.M):
+        if "NOT BALANCED" in text or "requests:" not in text:
+            r.fail(f"chaos with HAProxy {version}")
+        else:
+            r.passed += 1
+    if status != 0 and not r.failed:
+        r.fail(f"chaos.py ended with {status}")
+    if r.failed:
+        show(part, run.text())
+    return r
+
+
 def run_part(part):
+    if part == "chaos":
+        return chaos(part)
     if part.startswith("e2e-"):
         return e2e(part, part.removeprefix("e2e-"))
     return PARTS[part](part)

@@ -13,6 +13,7 @@ usage() {
 	  --part NAME    this part alone; may be repeated. Parts:
 	                   lint unit unit-asan python fuzz corpus sim
 	                   e2e-agent e2e-2.6 e2e-3.0 e2e-3.2 e2e-3.4 (e2e: all of these)
+	                   chaos (three minutes; tests/deep.sh chaos is the hour)
 	                   charts kube compose counts
 	  --no-install   change nothing outside the checkout: what is missing fails or is skipped
 
@@ -47,14 +48,14 @@ if [ ${#parts[@]} -eq 0 ]; then
 	if [ -n "$quick" ]; then
 		parts=(lint-quick unit python corpus)
 	else
-		parts=(lint unit unit-asan counts python fuzz sim e2e compose)
+		parts=(lint unit unit-asan counts python fuzz sim e2e chaos compose)
 	fi
 fi
 expanded=()
 for part in "${parts[@]}"; do
 	case $part in
 	e2e) expanded+=(e2e-agent e2e-2.6 e2e-3.0 e2e-3.2 e2e-3.4) ;;
-	lint|lint-quick|unit|unit-asan|python|fuzz|corpus|sim|charts|kube|compose|counts|e2e-agent|e2e-[0-9].[0-9]*)
+	lint|lint-quick|unit|unit-asan|python|fuzz|corpus|sim|charts|kube|compose|counts|chaos|e2e-agent|e2e-[0-9].[0-9]*)
 		expanded+=("$part") ;;
 	*) fail "no part is named $part; --help lists them" ;;
 	esac
@@ -71,13 +72,13 @@ if [ -n "$install" ]; then
 	done
 	install_packages "${purposes[@]}" || fail "the packages could not be installed"
 	if wants kube; then install_kube & fi # waited for before the tests
-	if wants python || wants e2e || wants sim || wants kube || wants charts || wants compose; then
+	if wants python || wants e2e || wants chaos || wants sim || wants kube || wants charts || wants compose; then
 		install_python || fail "the Python clients could not be installed"
 		if wants e2e; then
 			install_node || fail "the Node client could not be installed"
 		fi
 	fi
-	if wants e2e-3 || wants kube; then
+	if wants e2e-3 || wants chaos || wants kube; then
 		install_chroots
 	fi
 fi

@@ -15,7 +15,6 @@ from spop_client import (ACK, DISCONNECT, HELLO, NOTIFY, SpopClient, Typed, Wron
 from stack import until
 
 MB = 1 << 20
-# A sanitizer's or valgrind's own memory is not the agent's.
 SLACK = 6 * MB
 
 

@@ -9,10 +9,9 @@ import subprocess
 import pytest
 
 import stack
-from attack import Bystander, Lone
+from attack import SANITIZED, Bystander, Lone
 from sandbox import FILTER, UNIT, filter_of_unit, launcher, missing, system_calls
 
-SANITIZED = b"__asan_init" in open(stack.AGENT, "rb").read() if os.path.exists(stack.AGENT) else False
 plain = pytest.mark.skipif(SANITIZED, reason="a sanitizer's build is not hardened")
 
 
