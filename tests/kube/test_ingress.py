@@ -1,9 +1,10 @@
-"""haproxy/ingress in haproxytech's own ingress controller, run outside the cluster.
+"""haproxy/ingress in the real ingress controllers, run outside the cluster.
 
-INGRESS_CONTROLLER names its program (`go build` in a checkout of haproxytech/kubernetes-ingress), its
-resource definitions lie beside it or in INGRESS_CONTROLLER_CRDS (crs/definition of the checkout). Its
-snippets, the auxiliary file, the Ingress and its annotation are the recipe's, the agent reads the API
-with rbac.yaml's rights alone.
+INGRESS_CONTROLLER names haproxytech's program (`go build` in a checkout of
+haproxytech/kubernetes-ingress), INGRESS_CONTROLLER_JCMORAISJR that of jcmoraisjr/haproxy-ingress (`go
+build ./pkg`). Each lies in its checkout, whose files it needs, or INGRESS_CONTROLLER_FILES and
+INGRESS_CONTROLLER_JCMORAISJR_FILES name that. Snippets, sections, the Ingress and its annotation are
+the recipe's; the agent reads the API with rbac.yaml's rights alone.
 """
 import contextlib
 import http.client
@@ -25,14 +26,11 @@ from plane import die_with_parent, until
 
 import flood  # gateway.py knows where it is
 
-CONTROLLER = os.environ.get("INGRESS_CONTROLLER")
+PROGRAMS = {"haproxytech": "INGRESS_CONTROLLER", "jcmoraisjr": "INGRESS_CONTROLLER_JCMORAISJR"}
 HERE = os.path.join(ROOT, "haproxy", "ingress")
 HOST = "llm.example.com"
-HTTP, ADMIN = 28080, 9015
+HTTP, HTTPS, ADMIN = 28080, 28443, 9015
 MS_BIND = 4096
-
-pytestmark = pytest.mark.skipif(
-    not CONTROLLER, reason="haproxytech's ingress controller: INGRESS_CONTROLLER names no program")
 
 
 class Ask(flood.Ask):
@@ -40,12 +38,10 @@ class Ask(flood.Ask):
         return super().bytes().replace(b"host: t\r\n", b"host: " + HOST.encode() + b"\r\n", 1)
 
 
-def definitions():
-    for folder in (os.environ.get("INGRESS_CONTROLLER_CRDS"),
-                   os.path.join(os.path.dirname(CONTROLLER), "crs", "definition")):
-        if folder and os.path.isdir(folder):
-            return folder
-    pytest.skip("haproxytech's ingress controller: INGRESS_CONTROLLER_CRDS names no folder")
+def files(name):
+    """A folder or file of the controller's checkout."""
+    program = os.environ[PROGRAMS[name]]
+    return os.environ.get(PROGRAMS[name] + "_FILES") or os.path.dirname(os.path.abspath(program))
 
 
 def recipe(*path):
@@ -63,7 +59,7 @@ class Beside:
         self.folder = tempfile.mkdtemp(prefix="ingress-", dir="/tmp")
         os.chmod(self.folder, 0o755)
         self.agent_folder = self.folder + "/run"
-        for name in ("run", "cfg", "etc", "haproxy"):
+        for name in ("run", "etc", "bin"):
             os.mkdir(f"{self.folder}/{name}")
         if self.root:  # the same path for HAProxy, in its Debian folder
             os.makedirs(self.root + self.folder)
@@ -110,47 +106,59 @@ class Beside:
 
     def start(self):
         p = self.plane
-        p.kubectl("apply", "--server-side", "-f", definitions())
         p.kubectl("create", "namespace", "ingress")
         p.kubectl("create", "serviceaccount", "ingress", "-n", "ingress")
         p.kubectl("apply", "-f", os.path.join(HERE, "rbac.yaml"))
         self.start_agent()
         with open(os.path.join(ROOT, "haproxy", "spoe-inference.conf"), encoding="utf-8") as f:
             self.write("etc/spoe-inference.conf", f.read())
-        self.write("cfg/haproxy-aux.cfg", self.moved(recipe("haproxytech", "sections.cfg")))
-        p.apply({"apiVersion": "v1", "kind": "ConfigMap",
-                 "metadata": {"name": "controller", "namespace": "ingress"},
-                 "data": {"global-config-snippet": recipe("global.cfg"), "log-format": "%b %s %ST",
-                          "frontend-config-snippet": recipe("haproxytech", "frontend.cfg")}})
-        p.apply({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
-                 "metadata": {"name": "haproxy"},
-                 "spec": {"controller": "haproxy.org/ingress-controller/haproxy"}})
         p.kubectl("apply", "-n", "default", "-f", os.path.join(HERE, "ingress.yaml"))
         p.kubectl("annotate", "-n", "default", "ingress", "inference",
-                  "haproxy.org/backend-config-snippet=" + self.moved(recipe("backend.cfg")))
-        program = self.write("haproxy-here", f"#!/bin/sh\nexec chroot {self.root or '/'} "
+                  f"{self.ANNOTATION}={self.moved(recipe('backend.cfg'))}")
+        program = self.write("bin/haproxy", f"#!/bin/sh\nexec chroot {self.root or '/'} "
                              '/usr/sbin/haproxy "$@"\n')
         os.chmod(program, 0o755)
-        self.spawn("controller", [
-            CONTROLLER, "-e", "--kubeconfig=" + p.admin, "--program=" + program,
-            f"--config-dir={self.folder}/cfg", f"--runtime-dir={self.folder}/haproxy",
-            f"--http-bind-port={HTTP}", "--https-bind-port=28443", "--configmap=ingress/controller",
-            "--ingress.class=haproxy", "--sync-period=1s"],
-            {"POD_NAME": "controller", "POD_NAMESPACE": "ingress"})
+        self.sections = self.moved(recipe(self.name, "sections.cfg"))
+        self.start_controller(os.environ[PROGRAMS[self.name]], program)
         return self
+
+    def environment(self):
+        """What values.yaml gives the controller's container."""
+        text = recipe(self.name, "values.yaml")
+        found = dict(re.findall(r"^    - name: ([A-Z_]+)\n      value: (\S+)$", text, re.M))
+        assert found
+        return found
+
+    def config(self, **data):
+        self.plane.apply({"apiVersion": "v1", "kind": "ConfigMap",
+                          "metadata": {"name": "controller", "namespace": "ingress"}, "data": data})
+
+    def ingress_class(self, controller):
+        self.plane.apply({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
+                          "metadata": {"name": "haproxy"}, "spec": {"controller": controller}})
 
     def stop(self):
         for name in ("controller", "agent"):
             self.end(name)
-        # its HAProxy is of a session of its own
-        pidfile = self.folder + "/haproxy/haproxy.pid"
-        with contextlib.suppress(OSError, ValueError):
-            with open(pidfile) as f:
-                os.kill(int(f.read().split()[0]), signal.SIGTERM)
+        for pid in self.haproxies():
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
         if self.root:
             network.libc.umount2((self.root + self.folder).encode(), 2)
             os.rmdir(self.root + self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def haproxies(self):
+        """What the controller started: processes of HAProxy with our folder in their words."""
+        found = []
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                with contextlib.suppress(OSError):
+                    with open(f"/proc/{entry}/cmdline") as f:
+                        words = f.read().split("\0")
+                    if "haproxy" in words[0] and any(self.folder in w for w in words):
+                        found.append(int(entry))
+        return found
 
     # ---- asking
     def ask(self, method, path, body=None, host=HOST):
@@ -180,23 +188,78 @@ class Beside:
         return flood.Flood(("127.0.0.1", HTTP), [Ask(m, stream=True) for m in models], n)
 
 
-@pytest.fixture(scope="module")
-def beside(plane):
-    b = Beside(plane)
+class Haproxytech(Beside):
+    name, ANNOTATION = "haproxytech", "haproxy.org/backend-config-snippet"
+
+    def start_controller(self, program, haproxy):
+        self.plane.kubectl("apply", "--server-side", "-f",
+                           os.path.join(files(self.name), "crs", "definition"))
+        for name in ("cfg", "haproxy"):
+            os.mkdir(f"{self.folder}/{name}")
+        self.write("cfg/haproxy-aux.cfg", self.sections)
+        self.config(**{"global-config-snippet": recipe("global.cfg"),
+                       "frontend-config-snippet": recipe(self.name, "frontend.cfg")})
+        self.ingress_class("haproxy.org/ingress-controller/haproxy")
+        self.spawn("controller", [
+            program, "-e", "--kubeconfig=" + self.plane.admin, "--program=" + haproxy,
+            f"--config-dir={self.folder}/cfg", f"--runtime-dir={self.folder}/haproxy",
+            f"--http-bind-port={HTTP}", f"--https-bind-port={HTTPS}",
+            "--configmap=ingress/controller", "--ingress.class=haproxy", "--sync-period=1s"],
+            {"POD_NAME": "controller", "POD_NAMESPACE": "ingress", **self.environment()})
+
+
+class Jcmoraisjr(Beside):
+    name, ANNOTATION = "jcmoraisjr", "haproxy-ingress.github.io/config-backend"
+
+    def start_controller(self, program, haproxy):
+        rootfs = os.path.join(files(self.name), "rootfs")
+        os.symlink(rootfs, self.folder + "/rootfs")
+        fs = self.folder + "/fs"
+        shutil.copytree(rootfs + "/etc/lua", fs + "/etc/haproxy/lua")
+        # A package of the image, for the authentication that nobody asks for here.
+        if not os.path.exists(fs + "/etc/haproxy/lua/json.lua"):
+            self.write("fs/etc/haproxy/lua/json.lua", "return {}\n")
+        for name in ("var/lib/haproxy", "var/run/haproxy"):
+            os.makedirs(f"{fs}/{name}")
+        self.config(**{"config-global": recipe("global.cfg"), "config-sections": self.sections,
+                       "config-frontend": recipe(self.name, "frontend.cfg"),
+                       "http-port": str(HTTP), "https-port": str(HTTPS), "healthz-port": "28081",
+                       "stats-port": "28082", "use-haproxy-user": "false"})
+        self.ingress_class("haproxy-ingress.github.io/controller")
+        self.spawn("controller", [
+            program, "--kubeconfig=" + self.plane.admin, "--local-filesystem-prefix=" + fs,
+            "--configmap=ingress/controller", "--ingress-class=haproxy", "--ip-mode=v4",
+            "--update-status=false", "--healthz-port=28083", "--reload-strategy=reusesocket",
+            "--master-worker"],
+            {"POD_NAMESPACE": "ingress",
+             "PATH": f"{self.folder}/bin:{os.environ['PATH']}", **self.environment()})
+
+
+@pytest.fixture(scope="module", params=[Haproxytech, Jcmoraisjr], ids=lambda k: k.name)
+def beside(request, plane):
+    kind = request.param
+    if not os.environ.get(PROGRAMS[kind.name]):
+        pytest.skip(f"{kind.name}'s ingress controller: {PROGRAMS[kind.name]} names no program")
+    b = kind(plane)
     try:
         objects = [simulators("default", "ing-a", MODEL_A, adapters=["food-review-1"]),
                    simulators("default", "ing-b", MODEL_B), pool("default", "ing-a"),
                    pool("default", "ing-b")]
         plane.apply(*objects)
         b.start()
-        until(lambda: b.served_by(MODEL_A, "ing-a") and b.served_by(MODEL_B, "ing-b"), 90,
-              "both models are served through the controller")
+        try:
+            until(lambda: b.served_by(MODEL_A, "ing-a") and b.served_by(MODEL_B, "ing-b"), 90,
+                  "both models are served through the controller")
+        except AssertionError:
+            print(b.log("agent")[-3000:], b.log("controller")[-9000:], sep="\n")
+            raise
         yield b
     finally:
         b.stop()
         plane.kubectl("delete", "deployment,inferencepool,ingress,service", "-n", "default",
                       "ing-a", "ing-b", "inference", "--ignore-not-found", ok=False)
-        plane.kubectl("delete", "namespace", "ingress", "--wait=false", ok=False)
+        plane.kubectl("delete", "ingressclass", "haproxy", ok=False)
+        plane.kubectl("delete", "namespace", "ingress", ok=False)
 
 
 def test_models_and_adapters(beside):
@@ -262,7 +325,9 @@ def test_pods_come_and_go_under_load(beside, plane):
         until(lambda: len(plane.api.get("/api/v1/namespaces/default/pods",
                                         labelSelector="app=ing-a")["items"]) == 1, 60)
     assert len(f.outcomes) > 20
-    assert not [str(o) for o in f.outcomes if o.wrong]
+    wrong = [o for o in f.outcomes if o.wrong]
+    told = re.findall(r'^spoa_inference_\w+\{.*verdict="\w+".*$', beside.admin("/metrics"), re.M)
+    assert not wrong, (len(wrong), [(str(o), o.ended - o.began) for o in wrong[:5]], told)
 
 
 def test_others_do_not_need_the_agent(beside, plane):
