@@ -16,6 +16,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,11 +105,22 @@ static void answer(const struct spop_frame *f)
 	out_len = (size_t)(p - out);
 }
 
+/* Waits where the peer does not take its answers at once, as on a busy machine. */
 static void flush(struct peer *p)
 {
-	/* The peer takes its answers: a write that is cut short ends the connection. */
-	if (out_len && send(p->fd, out, out_len, MSG_NOSIGNAL) != (ssize_t)out_len)
-		shutdown(p->fd, SHUT_RDWR);
+	struct pollfd until = {.fd = p->fd, .events = POLLOUT};
+	size_t sent = 0;
+
+	while (sent < out_len) {
+		ssize_t n = send(p->fd, out + sent, out_len - sent, MSG_NOSIGNAL);
+
+		if (n > 0) {
+			sent += (size_t)n;
+		} else if ((errno != EAGAIN && errno != EINTR) || poll(&until, 1, 10000) == 0) {
+			shutdown(p->fd, SHUT_RDWR);
+			break;
+		}
+	}
 	out_len = 0;
 }
 
