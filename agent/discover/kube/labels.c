@@ -3,7 +3,7 @@
  * pod's labels once; and most pods are told apart by one word of bits before any string is looked
  * at, which is what makes a thousand pods against two hundred selectors a matter of a millisecond.
  */
-#include "discover/kube/object.h"
+#include "discover/kube/labels.h"
 
 const struct view *kube_labels_get(const struct kube_labels *labels, struct view key)
 {

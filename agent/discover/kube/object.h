@@ -205,10 +205,4 @@ struct kube_object {
 /* Can it be served as it is written? If not, an earlier version that could is kept beside it. */
 bool kube_object_usable(const struct kube_object *o);
 
-/* All pairs of @wanted are in @labels. */
-bool kube_labels_match(const struct kube_labels *wanted, const struct kube_labels *labels);
-const struct view *kube_labels_get(const struct kube_labels *labels, struct view key);
-bool kube_labels_select(const struct kube_expression *e, size_t n,
-			const struct kube_labels *labels);
-
 #endif

@@ -97,6 +97,14 @@ void resolve_condition(struct resolve_conditions *c, const char *type, bool stat
 		};
 }
 
+static struct view keep(struct resolving *r, struct view v)
+{
+	char *copy = arena_dup(r->arena, v.ptr ? v : VIEW_LIT(""));
+
+	r->failed |= !copy;
+	return copy ? (struct view){copy, v.len} : VIEW_LIT("");
+}
+
 void resolve_problem(struct resolving *r, const struct kube_entry *e, struct view text)
 {
 	struct kube_problem *items =
@@ -105,7 +113,9 @@ void resolve_problem(struct resolving *r, const struct kube_entry *e, struct vie
 	if (!items)
 		return;
 	r->problems = items;
-	items[r->nproblems++] = (struct kube_problem){e->kind, e->namespace, e->name, text};
+	/* Asked for at any time, as by /state: nothing of the store's. */
+	items[r->nproblems++] =
+	    (struct kube_problem){e->kind, keep(r, e->namespace), keep(r, e->name), keep(r, text)};
 }
 
 struct kube_wanted *resolve_want(struct resolving *r, const struct kube_entry *e)

@@ -53,16 +53,16 @@ struct kube_settings {
 int kube_resolve(struct kube_store *s, const struct kube_settings *set, const struct plan *before,
 		 struct kube_resolved **ret) __attribute__((warn_unused_result));
 
-/* The status that an object of ours is to have. Views are good until the store changes or
- * kube_resolved_free(). */
+/* The status that an object of ours is to have. Views are good until kube_resolved_free(), or until
+ * the store tells of a KUBE_SPEC change. */
 struct kube_wanted {
 	enum kube_kind kind;
 	struct view namespace, name;
 	struct kube_status status;
 };
 
-/* What somebody should be told of: an object and why it is not, or not wholly, served. Good as
- * long as the above. */
+/* What somebody should be told of: an object and why it is not, or not wholly, served. Good until
+ * kube_resolved_free(), whatever becomes of the store. */
 struct kube_problem {
 	enum kube_kind kind;
 	struct view namespace, name, text;

@@ -19,6 +19,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "discover/kube/labels.h"
 #include "discover/kube/owner.h"
 #include "discover/kube/resolve_parts.h"
 #include "discover/plan.h"

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "discover/kube/hostname.h"
+#include "discover/kube/labels.h"
 #include "discover/kube/owner.h"
 #include "discover/kube/resolve_parts.h"
 

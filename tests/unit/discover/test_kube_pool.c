@@ -109,6 +109,10 @@ static void selectors(void **state)
 	assert_string_equal(problem(w, KUBE_POOL, "none"),
 			    "the selector takes no pod that is ready");
 	assert_int_equal(w->r->counts.pools_empty, 1);
+	/* Problems are asked for at any time: they are good whatever becomes of their object. */
+	gone(w, KUBE_POOL, "default", "none");
+	assert_string_equal(problem(w, KUBE_POOL, "none"),
+			    "the selector takes no pod that is ready");
 	world_free(w);
 }
 
