@@ -56,16 +56,17 @@ struct discover {
 	struct snapshot *current; /* read by workers */
 	void (*settled)(bool settled, void *arg);
 	void *settled_arg;
-	uint64_t builds, publications, build_ns;
+	uint64_t builds, publications, build_ns, build_cpu_ns, built_ns;
 	struct builder_notes notes;
 };
 
 static void touch(struct discover *d)
 {
-	/* What is long in the making is made less often: at most a tenth of the time. */
-	uint64_t delay = d->build_ns * 10 > TOUCH_NS ? d->build_ns * 10 : TOUCH_NS;
+	/* What is long in the making is made less often: at most a fifth of a core's time. */
+	uint64_t now = clock_mono_ns(), due = d->built_ns + d->build_cpu_ns * 4;
 
-	if (!timer_running(d->rebuild) && timer_start(d->rebuild, delay) < 0)
+	if (!timer_running(d->rebuild) &&
+	    timer_start(d->rebuild, due > now + TOUCH_NS ? due - now : TOUCH_NS) < 0)
 		log_event(LOG_LEVEL_ERROR, "discover_timer", "error", "out of memory", NULL);
 }
 
@@ -180,7 +181,7 @@ static int build(struct discover *d)
 	};
 	struct builder_notes notes;
 	struct snapshot *s;
-	uint64_t begin = clock_mono_ns();
+	uint64_t begin = clock_mono_ns(), worked = clock_cpu_ns();
 	int r;
 
 	in.ready = d->ready = d->ready || asked_all(d, true);
@@ -188,7 +189,9 @@ static int build(struct discover *d)
 	if (r < 0)
 		return r;
 	d->builds++;
-	d->build_ns = clock_mono_ns() - begin;
+	d->built_ns = clock_mono_ns();
+	d->build_ns = d->built_ns - begin;
+	d->build_cpu_ns = clock_cpu_ns() - worked;
 	/* While sources are still being asked, what is missing is only not there yet. */
 	if (d->ready)
 		notes_log(&notes, &d->notes);
@@ -315,23 +318,6 @@ static void map_read(const struct seed *seed, void *arg)
 
 /* --- configuration --------------------------------------------------------------------------- */
 
-static bool same_text(const char *a, const char *b)
-{
-	return a && b ? strcmp(a, b) == 0 : a == b;
-}
-
-static bool same_scrape(const struct config_scrape *a, const struct config_scrape *b)
-{
-	return a->interval_ms == b->interval_ms && a->timeout_ms == b->timeout_ms &&
-	       a->stale_ms == b->stale_ms && a->failures == b->failures &&
-	       a->models_interval_ms == b->models_interval_ms && a->engine == b->engine &&
-	       a->scheme == b->scheme && a->tls_verify == b->tls_verify &&
-	       same_text(a->metrics_path, b->metrics_path) &&
-	       same_text(a->models_path, b->models_path) &&
-	       same_text(a->api_key_file, b->api_key_file) &&
-	       same_text(a->tls_ca_file, b->tls_ca_file);
-}
-
 /* Undoes a configure() that got stuck: the old groups stay as they were. */
 static void drop_new_groups(struct discover *d)
 {
@@ -370,8 +356,9 @@ static int configure(struct discover *d, const struct config *conf, const struct
 	}
 	roster_sweep(d->roster);
 	for (g = roster_groups(d->roster); g; g = g->hh.next) {
-		bool changed = g->pool && (!same_scrape(&g->pool->scrape, &g->next_pool->scrape) ||
-					   g->asked != g->ask_models);
+		bool changed =
+		    g->pool && (!poolset_same_scrape(&g->pool->scrape, &g->next_pool->scrape) ||
+				g->asked != g->ask_models);
 
 		g->ask_models = g->asked;
 		roster_options(d->roster, g, g->next_pool, changed);

@@ -11,6 +11,7 @@
 #include "discover/poolset.h"
 
 #include <errno.h>
+#include <string.h>
 #include "config/option.h"
 #include "discover/arena.h"
 #include "pick/pick.h"
@@ -179,4 +180,21 @@ int poolset_fill(struct pool *p, const struct poolset_pool *of, const struct gro
 		return 0;
 	p->known = g->known && (g->source != ROSTER_HAPROXY || g->listed_here);
 	return fill_endpoints(p, g, a);
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+bool poolset_same_scrape(const struct config_scrape *a, const struct config_scrape *b)
+{
+	return a->interval_ms == b->interval_ms && a->timeout_ms == b->timeout_ms &&
+	       a->stale_ms == b->stale_ms && a->failures == b->failures &&
+	       a->models_interval_ms == b->models_interval_ms && a->engine == b->engine &&
+	       a->scheme == b->scheme && a->tls_verify == b->tls_verify &&
+	       same_text(a->metrics_path, b->metrics_path) &&
+	       same_text(a->models_path, b->models_path) &&
+	       same_text(a->api_key_file, b->api_key_file) &&
+	       same_text(a->tls_ca_file, b->tls_ca_file);
 }

@@ -39,6 +39,9 @@ struct group *poolset_group(const struct poolset *p, size_t i, struct roster *r)
 int poolset_fill(struct pool *p, const struct poolset_pool *of, const struct group *g,
 		 struct arena *a) __attribute__((warn_unused_result));
 
+/* Whether servers are asked in the same way by both. */
+bool poolset_same_scrape(const struct config_scrape *a, const struct config_scrape *b);
+
 /* The plan is there and says what is routed where: its pools are reached by its rules alone. */
 bool poolset_by_rules(const struct poolset *p);
 

@@ -58,7 +58,7 @@ struct kube {
 	bool dirty; /* objects changed since they were resolved */
 	struct told *told;
 	unsigned round;
-	uint64_t resolves, resolve_ns, resolve_sum_ns, resolve_cpu_ns, plans;
+	uint64_t resolves, resolve_ns, resolve_sum_ns, resolve_cpu_ns, resolved_ns, plans;
 };
 
 /* --- settings --- */
@@ -190,10 +190,10 @@ static void log_problems(struct kube *k)
 static void touch(struct kube *k)
 {
 	uint64_t delay = k->now.conf->kubernetes.settle_ms * CLOCK_NS_PER_MS;
+	uint64_t now = clock_mono_ns(), due = k->resolved_ns + k->resolve_cpu_ns * 4;
 
-	if (k->resolve_cpu_ns * 4 > delay)
-		delay = k->resolve_cpu_ns * 4;
-	if (!timer_running(k->settle) && timer_start(k->settle, delay) < 0)
+	if (!timer_running(k->settle) &&
+	    timer_start(k->settle, due > now + delay ? due - now : delay) < 0)
 		log_event(LOG_LEVEL_ERROR, "kube_timer", "error", "out of memory", NULL);
 }
 
@@ -231,7 +231,8 @@ static int resolve(struct kube *k)
 
 	if (error < 0)
 		return error;
-	k->resolve_ns = clock_mono_ns() - begin;
+	k->resolved_ns = clock_mono_ns();
+	k->resolve_ns = k->resolved_ns - begin;
 	k->resolve_cpu_ns = clock_cpu_ns() - worked;
 	k->resolve_sum_ns += k->resolve_ns;
 	k->resolves++;
