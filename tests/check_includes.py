@@ -48,7 +48,7 @@ DOORS = {
 
 LIBC = set("""
     alloca.h assert.h byteswap.h ctype.h dirent.h dlfcn.h endian.h errno.h fcntl.h float.h
-    fnmatch.h getopt.h glob.h grp.h ifaddrs.h inttypes.h libgen.h limits.h linux/filter.h
+    fnmatch.h getopt.h glob.h grp.h ifaddrs.h inttypes.h libgen.h limits.h link.h linux/filter.h
     linux/seccomp.h locale.h malloc.h math.h net/if.h netdb.h netinet/in.h netinet/ip.h
     netinet/tcp.h arpa/inet.h poll.h pthread.h pwd.h regex.h sched.h search.h semaphore.h setjmp.h
     signal.h spawn.h stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h stdio.h

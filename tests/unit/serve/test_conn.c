@@ -201,7 +201,8 @@ static void picks_count_without_tickets(void **state)
 	demolish(h);
 }
 
-/* HAProxy with the smallest frame there is: what fits is said whole. test_answer has what does not. */
+/* HAProxy with the smallest frame there is: what fits is said whole. test_answer has what does not.
+ */
 static void the_smallest_frames(void **state)
 {
 	struct house *h = build();
