@@ -65,7 +65,9 @@ class Follower:
             if kill:
                 self.process.kill()
             self.process.stdin.close()
-            self.process.wait(10)
+            status = self.process.wait(10)
+            # Under a sanitizer this is also where leaks show.
+            assert kill or status == 0, self.events()[-3000:]
         self._reader.join(5)
         self.process.stdout.close()
 
