@@ -23,7 +23,8 @@ def arguments():
     p = argparse.ArgumentParser(prog="tests/bench/run.sh", description="Measures spoa-inference.")
     p.add_argument("--quick", action="store_true", help="under three minutes: fewer rows and rounds")
     p.add_argument("--json", metavar="FILE", help="one JSON object a line")
-    p.add_argument("--plots", metavar="DIR", help="where the plots of the growth go")
+    p.add_argument("--plots", metavar="DIR",
+                   help="where the plots of the growth go [bench-plots of the build folder]")
     p.add_argument("--haproxy", metavar="BIN", help="this HAProxy instead of those found")
     p.add_argument("--versions", help="only these, as 2.6,3.2")
     p.add_argument("--part", action="append", choices=PARTS, help="only this part; may be repeated")
@@ -41,6 +42,7 @@ def arguments():
 
     o.bodies = numbers(o.bodies, [1, 220], [1, 8, 32, 220, 900])
     o.connections = numbers(o.connections, [100], [20, 100, 1000])
+    o.plots = o.plots or os.path.join(o.build or ".", "bench-plots")
     o.rounds = o.rounds or (3 if o.quick else 5)
     o.seconds = o.seconds or 1
     return o
