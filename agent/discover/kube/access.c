@@ -258,17 +258,18 @@ static char *format(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 static char *format(const char *fmt, ...)
 {
-	va_list args, again;
+	va_list args;
 	char *text;
 	int n;
 
 	va_start(args, fmt);
-	va_copy(again, args);
-	n = vsnprintf(NULL, 0, fmt, again);
-	va_end(again);
+	n = vsnprintf(NULL, 0, fmt, args);
+	va_end(args);
 	text = n < 0 ? NULL : malloc((size_t)n + 1);
-	if (text)
-		vsnprintf(text, (size_t)n + 1, fmt, args);
+	if (!text)
+		return NULL;
+	va_start(args, fmt);
+	vsnprintf(text, (size_t)n + 1, fmt, args);
 	va_end(args);
 	return text;
 }
@@ -334,9 +335,9 @@ static char *service_url(const char *host, const char *port)
 static bool is_port(const char *text)
 {
 	size_t len = strlen(text);
+	long port = strtol(text, NULL, 10);
 
-	return len && len <= 5 && strspn(text, "0123456789") == len && atoi(text) > 0 &&
-	       atoi(text) <= 65535;
+	return len && len <= 5 && strspn(text, "0123456789") == len && port > 0 && port <= 65535;
 }
 
 static int of_pod(struct kube_access *a, const struct kube_access_conf *conf,

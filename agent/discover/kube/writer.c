@@ -90,7 +90,7 @@ static void complain(struct kube_writer *w, const struct wish *wish, const struc
 	c = malloc(sizeof(*c) + strlen(kind) + 1);
 	if (c) {
 		c->failure = r->failure;
-		strcpy(c->text, kind);
+		memcpy(c->text, kind, strlen(kind) + 1);
 		c->next = w->complaints;
 		w->complaints = c;
 	}
