@@ -69,6 +69,27 @@ def test_first_plan(version, at):
         assert all(s["checking"] for s in f.servers().values())
 
 
+def test_agent_is_there_first(version, at):
+    """The files are there when HAProxy starts: nothing has to be told to it, or loaded again."""
+    with Following(version) as f:
+        f.h.process.terminate()
+        f.h.process.wait(10)
+        f.follower.stop()
+        f.follow()
+        f.want({"llama": {"a": at["a"], "gone": {"at": at["b"], "draining": True}}}, hdrs=True)
+        def written():
+            with open(f.h.outside(ENV)) as file:  # the one that is written last
+                return "INFERENCE_HDRS" in file.read()
+        until(written, what="the files are written")
+        f.h.start()
+        f.wait_current()
+        assert f.follower.state["reloads"] == f.follower.state["commands"] == 0
+        f.h.wait_agent("UP")
+        assert f.served_by("llama/a") == "a"
+        # Nothing of it could have a stream here.
+        assert set(f.servers()) == {("llama", "a")}
+
+
 def test_new_pools_within_two_seconds(f, version, at):
     took = []
     before = f.follower.state["reloads"]
