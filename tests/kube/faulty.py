@@ -16,7 +16,7 @@ class Rule:
 
     kind: cut (after @bytes of the answer: reset), end (the same, but closed in peace), stall (after
     @bytes: nothing more comes), pieces (the answer goes out @bytes at a time), status (@answer is
-    the whole answer, HTTP head and body), edit (@change makes other bytes of each read)."""
+    the whole answer, HTTP head and body), before (@change is called before the server is asked)."""
 
     def __init__(self, pattern, kind, bytes=0, answer=b"", times=None, change=None):
         self.pattern, self.kind, self.bytes = re.compile(pattern), kind, bytes
@@ -153,6 +153,8 @@ class Faulty:
             c.sendall(rule.answer)
             c.unwrap()
             return
+        if rule and rule.kind == "before":
+            rule.change(line)
         head = re.sub(rb"(?i)\r\n(connection|accept-encoding):[^\r]*", b"", head)
         with self.client.wrap_socket(self.upstream()) as up:
             with self.lock:
@@ -167,9 +169,7 @@ class Faulty:
     def answer(self, up, c, rule):
         kind, left = (rule.kind, rule.bytes) if rule else (None, 0)
         while data := up.recv(65536):
-            if kind == "edit":
-                data = rule.change(data)
-            elif kind == "pieces":
+            if kind == "pieces":
                 for at in range(0, len(data), rule.bytes):
                     c.sendall(data[at:at + rule.bytes])
                 continue

@@ -76,7 +76,8 @@ class Gateway:
 
     VALUES = {"service.type": "LoadBalancer", "preStopSeconds": 2,
               "terminationGracePeriodSeconds": 15, "haproxy.threads": 2,
-              "agent.config.drain": "2s", "agent.config.kubernetes.idle": "4s"}
+              "agent.config.drain": "2s", "agent.config.kubernetes.idle": "4s",
+              "agent.config.kubernetes.retry": "200ms", "agent.config.kubernetes.retry_max": "1s"}
 
     def __init__(self, plane, space, **values):
         self.plane, self.space = plane, space

@@ -220,7 +220,7 @@ class Plane:
         with open(self.file("audit.yaml"), "w") as f:
             # who asked for what, of the agent alone
             json.dump({"apiVersion": "audit.k8s.io/v1", "kind": "Policy",
-                       "omitStages": ["RequestReceived", "ResponseStarted"],
+                       "omitStages": ["RequestReceived"],
                        "rules": [{"level": "None", "userGroups": ["system:masters", "system:nodes"]},
                                  {"level": "None", "users": ["system:apiserver",
                                                              "system:kube-controller-manager",

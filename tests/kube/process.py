@@ -162,11 +162,11 @@ class Container:
         self.started = "startupProbe" not in self.spec
         self.ready = self.started and "readinessProbe" not in self.spec
         threading.Thread(target=self.wait, args=(self.process, self.ended), daemon=True).start()
-        if self.started:
-            self.begin_probes()
+        if "startupProbe" in self.spec:
+            probes.watch(probes.Probe(self.spec["startupProbe"], self), self.probing,
+                         self.on_startup)
         else:
-            over = self.probing
-            probes.watch(probes.Probe(self.spec["startupProbe"], self), over, self.on_startup)
+            self.begin_probes()
         self.pod.changed()
 
     def told(self):
