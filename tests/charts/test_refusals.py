@@ -34,6 +34,7 @@ CASES = [
     (charts.GATEWAY, "kubernetes.watchNamespaces={a,a}", ["/kubernetes/watchNamespaces"]),
     (charts.GATEWAY, "kubernetes.routing=models,inferenceGateway.create=true",
      ["inferenceGateway.create", "models"]),
+    (charts.GATEWAY, "gatewayClass.controllerName=mine", ["/gatewayClass/controllerName", "pattern"]),
     (charts.GATEWAY, "tls.secrets={Wild Card}", ["/tls/secrets/0", "pattern"]),
     (charts.GATEWAY, "terminationGracePeriodSeconds=5", ["terminationGracePeriodSeconds", "longer"]),
     (charts.GATEWAY, "autoscaling.enabled=true,autoscaling.maxReplicas=1", ["maxReplicas is less"]),

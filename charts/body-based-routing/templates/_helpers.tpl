@@ -67,6 +67,9 @@ haproxy:
   map_file: /run/spoa-inference/models.map
 kubernetes:
   routing: {{ .Values.kubernetes.routing }}
+  {{- if include "bbr.routes" . }}
+  controller: {{ .Values.gatewayClass.controllerName }}
+  {{- end }}
   service: {{ .Release.Namespace }}/{{ include "bbr.name" . }}
   {{- with .Values.kubernetes.watchNamespaces }}
   namespaces: {{ toJson . }}
