@@ -18,9 +18,12 @@
 #include "base/clock.h"
 #include "discover/kube/access.h"
 
-#define CONNECTIONS_MAX 32    /* a watch for each kind, lists, writes */
-#define CONNECT_MS      10000 /* look-up, TCP and TLS */
-#define STATUS_MAX      16384 /* of an answer that is no 2xx */
+/* A watch for each kind in each namespace has one for ever, so this is no place to be thrifty: who
+ * waits in line behind watches waits for good. */
+#define CONNECTIONS_MAX 4096
+
+#define CONNECT_MS 10000 /* look-up, TCP and TLS */
+#define STATUS_MAX 16384 /* of an answer that is no 2xx */
 
 struct kube_client {
 	struct event_base *base;
