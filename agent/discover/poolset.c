@@ -91,7 +91,7 @@ static bool fill(struct poolset *s)
 		p->source = source_of(p->conf);
 		p->sourceless = p->source == ROSTER_HAPROXY && !s->conf->haproxy.socket;
 	}
-	for (size_t i = s->nfile; i < s->n; i++) {
+	for (size_t i = s->nfile; s->plan && i < s->n; i++) {
 		struct poolset_pool *p = &s->pools[i];
 
 		p->plan = &s->plan->pools[i - s->nfile];
