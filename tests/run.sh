@@ -12,7 +12,7 @@ usage() {
 	                 fast checks, every fuzz corpus once; under a minute of testing
 	  --part NAME    this part alone; may be repeated. Parts:
 	                   lint unit unit-asan python fuzz corpus sim
-	                   e2e-agent e2e-2.6 e2e-3.0 e2e-3.2 e2e-3.4 (e2e: all of these)
+	                   e2e-agent e2e-attack e2e-2.6 e2e-3.0 e2e-3.2 e2e-3.4 (e2e: all of these)
 	                   chaos (three minutes; tests/deep.sh chaos is the hour)
 	                   charts kube compose counts
 	  --no-install   change nothing outside the checkout: what is missing fails or is skipped
@@ -54,8 +54,8 @@ fi
 expanded=()
 for part in "${parts[@]}"; do
 	case $part in
-	e2e) expanded+=(e2e-agent e2e-2.6 e2e-3.0 e2e-3.2 e2e-3.4) ;;
-	lint|lint-quick|unit|unit-asan|python|fuzz|corpus|sim|charts|kube|compose|counts|chaos|e2e-agent|e2e-[0-9].[0-9]*)
+	e2e) expanded+=(e2e-agent e2e-attack e2e-2.6 e2e-3.0 e2e-3.2 e2e-3.4) ;;
+	lint|lint-quick|unit|unit-asan|python|fuzz|corpus|sim|charts|kube|compose|counts|chaos|e2e-agent|e2e-attack|e2e-[0-9].[0-9]*)
 		expanded+=("$part") ;;
 	*) fail "no part is named $part; --help lists them" ;;
 	esac
