@@ -14,6 +14,7 @@
  */
 #include "discover/census.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -256,6 +257,7 @@ int census_apply(struct roster *r, struct endpoints *e, struct view servers, str
 	for (g = roster_groups(r); g && !error; g = g->hh.next) {
 		struct work *one = find(&w, view_str(g->backend));
 
+		assert(one); /* works_init() made one for each group */
 		*ret_changed |= g->listed_here != one->there;
 		g->listed_here = one->there;
 		if (g->source == ROSTER_HAPROXY)

@@ -7,7 +7,7 @@ import time
 
 from haproxy import free_port
 from spop_client import SpopClient
-from stack import AGENT, Agent, until
+from stack import AGENT, Agent, end, until
 
 MODEL = "served"
 BODY = b'{"model":"served","messages":[]}'
@@ -115,7 +115,8 @@ class Lone:
         try:
             if kind is not None:
                 print(self.agent.log()[-6000:])
-            status = self.agent.stop()
+            # Once: whoever is asked again while it takes itself down is ended by that signal.
+            status = end(self.agent.process, wait=60)
             if kind is None:
                 assert status == 0, f"the agent ended with {status}\n{self.agent.log()[-6000:]}"
         finally:
