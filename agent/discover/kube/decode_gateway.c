@@ -239,7 +239,12 @@ static void read_listeners(const cJSON *spec, struct view namespace, struct kube
 
 		if (!cJSON_IsObject(item))
 			kube_reader_fail(r, NULL, "not an object");
-		read_listener(item, namespace, &listeners[i++], r);
+		read_listener(item, namespace, &listeners[i], r);
+		/* Listeners are a map by name: what is said of one would be said of the other. */
+		for (size_t k = 0; k < i; k++)
+			if (view_eq(listeners[k].name, listeners[i].name))
+				kube_reader_fail(r, "name", "another listener has it");
+		i++;
 		kube_reader_leave(r, inner);
 	}
 	kube_reader_leave(r, before);

@@ -4,25 +4,33 @@
 #include "discover/kube/resolve.h"
 #include "discover/kube/store.h"
 
-static const struct kube_object *serving(const struct kube_store *s, enum kube_kind kind,
-					 struct view namespace, struct view name)
-{
-	const struct kube_entry *e = kube_store_find(s, kind, namespace, name);
-
-	return e ? e->serving : NULL;
-}
-
 enum kube_owner kube_owner_gateway(const struct kube_store *s, const struct kube_settings *set,
 				   struct view namespace, struct view name)
 {
-	const struct kube_object *gateway = serving(s, KUBE_GATEWAY, namespace, name), *class;
+	const struct kube_entry *gateway = kube_store_find(s, KUBE_GATEWAY, namespace, name);
+	const struct kube_entry *class;
 
 	if (!gateway)
-		return set->all_namespaces && !kube_store_find(s, KUBE_GATEWAY, namespace, name)
-			   ? KUBE_NOBODY
-			   : KUBE_OTHERS;
-	class = serving(s, KUBE_CLASS, VIEW_LIT(""), gateway->gateway.class);
-	return class && view_eq(class->class.controller, set->controller) ? KUBE_OURS : KUBE_OTHERS;
+		return set->all_namespaces ? KUBE_NOBODY : KUBE_OTHERS;
+	if (!gateway->newest)
+		return KUBE_UNREADABLE;
+	class = kube_store_find(s, KUBE_CLASS, VIEW_LIT(""), gateway->newest->gateway.class);
+	if (class && !class->newest)
+		return KUBE_UNREADABLE;
+	return class && view_eq(class->newest->class.controller, set->controller) ? KUBE_OURS
+										  : KUBE_OTHERS;
+}
+
+bool kube_owner_serves(const struct kube_store *s, const struct kube_settings *set,
+		       const struct kube_entry *gateway)
+{
+	const struct kube_entry *class =
+	    gateway->serving
+		? kube_store_find(s, KUBE_CLASS, VIEW_LIT(""), gateway->serving->gateway.class)
+		: NULL;
+
+	return class && class->serving &&
+	       view_eq(class->serving->class.controller, set->controller);
 }
 
 static struct view or_else(struct view v, struct view fallback)
@@ -40,8 +48,13 @@ enum kube_owner kube_owner_parent(const struct kube_store *s, const struct kube_
 				  enum kube_kind kind, struct view namespace,
 				  const struct kube_status_parent *p)
 {
+	if (p->controller.len && !view_eq(p->controller, set->controller))
+		return KUBE_OTHERS;
 	if (p->controller.len)
-		return view_eq(p->controller, set->controller) ? KUBE_OURS : KUBE_OTHERS;
+		return kube_owner_gateway(s, set, or_else(p->namespace, namespace), p->name) ==
+			       KUBE_UNREADABLE
+			   ? KUBE_UNREADABLE
+			   : KUBE_OURS;
 	if (kind != KUBE_POOL)
 		return KUBE_OTHERS;
 	if (view_eq(p->kind, VIEW_LIT("Status")) && view_eq(p->name, VIEW_LIT("default")))

@@ -17,10 +17,17 @@ enum kube_owner {
 	KUBE_NOBODY, /* there is no such Gateway, nor can there be one that we do not see */
 	KUBE_OTHERS, /* another controller's, or nobody's that we know */
 	KUBE_OURS,
+	/* The newest version of the Gateway or of its class cannot be read: what is said of it
+	 * stays as it is, since a replica that never saw a readable one could not say the same. */
+	KUBE_UNREADABLE,
 };
 
 enum kube_owner kube_owner_gateway(const struct kube_store *s, const struct kube_settings *set,
 				   struct view namespace, struct view name);
+
+/* Is it served? By versions that could be read, were there one. */
+bool kube_owner_serves(const struct kube_store *s, const struct kube_settings *set,
+		       const struct kube_entry *gateway);
 
 /*
  * Of the entry @p in the status of the object of @kind in @namespace. Older definitions of

@@ -13,6 +13,7 @@
  * - plan pools are sorted by name, members by name; a backend of a rule is -1 or a pool of the
  * plan.
  * - a pod is not draining in one pool by what another pool says of it.
+ * - of what cannot be read nothing is wanted: its status, and what is said of it, stay.
  * - every parent of a route that is a Gateway of ours has exactly one entry in its wanted status,
  *   with Accepted and ResolvedRefs; no other parent has one.
  * - an InferencePool has an entry for exactly those Gateways of ours to which a route that refers

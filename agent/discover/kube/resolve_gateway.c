@@ -31,7 +31,7 @@ static const struct kube_object *service_of(const struct resolving *r)
 		? kube_store_find(r->s, KUBE_SERVICE, r->set->service_namespace, r->set->service)
 		: NULL;
 
-	return e ? e->serving : NULL;
+	return e ? e->newest : NULL;
 }
 
 static bool is_http(const struct kube_listener *l)
@@ -232,8 +232,6 @@ static struct verdict whole_verdict(struct resolving *r, const struct kube_entry
 {
 	const struct kube_gateway *g = &e->serving->gateway;
 
-	if (!e->newest)
-		return (struct verdict){"Invalid", resolve_text(r, "%s", e->error)};
 	if (g->parameters)
 		return (struct verdict){
 		    "InvalidParameters",
@@ -280,7 +278,8 @@ static void resolve_classes(struct resolving *r)
 		struct resolve_conditions c;
 		struct kube_wanted *w;
 
-		if (!o || !view_eq(o->class.controller, r->set->controller))
+		if (!o || o != entries[i]->newest ||
+		    !view_eq(o->class.controller, r->set->controller))
 			continue;
 		r->counts.classes++;
 		w = resolve_want(r, entries[i]);
@@ -309,9 +308,13 @@ void resolve_gateways(struct resolving *r)
 	if (!r->gateways || !order || !taken)
 		return;
 	for (size_t i = 0; i < n; i++)
-		if (kube_owner_gateway(r->s, r->set, entries[i]->namespace, entries[i]->name) ==
-		    KUBE_OURS)
-			r->gateways[r->ngateways++].entry = entries[i];
+		if (kube_owner_serves(r->s, r->set, entries[i])) {
+			struct resolve_gateway *g = &r->gateways[r->ngateways++];
+
+			g->entry = entries[i];
+			g->silent = kube_owner_gateway(r->s, r->set, entries[i]->namespace,
+						       entries[i]->name) != KUBE_OURS;
+		}
 	for (size_t i = 0; i < r->ngateways; i++)
 		order[i] = &r->gateways[i];
 	qsort(order, r->ngateways, sizeof(struct resolve_gateway *), by_age);
@@ -467,5 +470,6 @@ void resolve_finish(struct resolving *r)
 	if (!service && r->set->service.len)
 		n = 0;
 	for (size_t i = 0; i < r->ngateways; i++)
-		tell(r, &r->gateways[i], have, n > 16 ? 16 : n);
+		if (!r->gateways[i].silent)
+			tell(r, &r->gateways[i], have, n > 16 ? 16 : n);
 }

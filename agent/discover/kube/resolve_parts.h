@@ -22,6 +22,7 @@ struct resolve_listener {
 
 struct resolve_gateway {
 	const struct kube_entry *entry;
+	bool silent; /* served, but not spoken of: see KUBE_UNREADABLE */
 	struct resolve_listener *listeners;
 	size_t nlisteners;
 };

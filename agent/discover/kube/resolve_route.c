@@ -55,9 +55,9 @@ static bool allows(const struct resolving *r, const struct resolve_gateway *g,
 		return view_eq(g->entry->namespace, namespace);
 	case KUBE_FROM_SELECTOR:
 		space = kube_store_find(r->s, KUBE_NAMESPACE, VIEW_LIT(""), namespace);
-		return space && space->serving &&
+		return space && space->newest &&
 		       kube_labels_select(l->conf->selector, l->conf->nselector,
-					  &space->serving->space.labels);
+					  &space->newest->space.labels);
 	case KUBE_FROM_NONE:
 		break;
 	}
@@ -164,8 +164,8 @@ static void note_uses(struct resolving *r, const struct kube_object *o,
 	}
 }
 
-/* That an older version of a route, which serves on, leads to pools. */
-static void note_older(struct resolving *r, const struct kube_object *o)
+/* That what serves leads to pools: an older version, or through a Gateway that is not spoken of. */
+static void note_served(struct resolving *r, const struct kube_object *o)
 {
 	for (size_t i = 0; i < o->route.nrules; i++)
 		for (size_t k = 0; k < o->route.rules[i].nbackends; k++) {
@@ -220,11 +220,6 @@ static void judge(struct resolving *r, const struct kube_entry *e, struct route_
 	const struct kube_object *o = e->newest;
 
 	*v = (struct route_verdict){.message = VIEW_NULL};
-	if (!o) {
-		v->accepted = "UnsupportedValue";
-		v->message = resolve_text(r, "%s", e->error ? e->error : "");
-		return;
-	}
 	v->refs = resolve_check_refs(r, o, &v->refs_message);
 	if (o->route.wrong.ptr) {
 		v->accepted = "UnsupportedValue";
@@ -279,12 +274,12 @@ static struct kube_conditions tell_parent(struct resolving *r, const struct kube
 	return (struct kube_conditions){c.items, c.n};
 }
 
-/* Its parents, those of the newest version where that can be read. True: accepted by one. */
+/* Its parents. True: accepted by one. */
 static bool tell_route(struct resolving *r, const struct kube_entry *e,
 		       const struct route_verdict *v, size_t number)
 {
-	const struct kube_object *o = e->newest ? e->newest : e->serving;
-	size_t room = o ? o->route.nparents : 0, n = 0;
+	const struct kube_object *o = e->newest;
+	size_t room = o->route.nparents, n = 0;
 	struct kube_status_parent *said = resolve_get(r, (room + 1) * sizeof(*said));
 	struct kube_wanted *w;
 	bool accepted = false;
@@ -294,7 +289,7 @@ static bool tell_route(struct resolving *r, const struct kube_entry *e,
 		struct resolve_gateway *g = gateway_of(r, p);
 		enum attachment at;
 
-		if (!g)
+		if (!g || g->silent)
 			continue;
 		said[n] = (struct kube_status_parent){
 		    .controller = r->set->controller,
@@ -383,7 +378,9 @@ void resolve_routes(struct resolving *r)
 		struct resolve_route *route = &r->routes[i];
 		struct route_verdict v;
 
-		judge(r, route->entry, &v);
+		v = (struct route_verdict){.message = VIEW_NULL};
+		if (route->entry->newest)
+			judge(r, route->entry, &v);
 		if (route->entry->serving)
 			find_hosts(r, route);
 		if (route->nhosts && resolve_count_rules(route) > max - rules) {
@@ -395,9 +392,11 @@ void resolve_routes(struct resolving *r)
 			}
 		} else if (route->nhosts) {
 			rules += resolve_count_rules(route);
-			if (route->entry->serving && route->entry->serving != route->entry->newest)
-				note_older(r, route->entry->serving);
+			if (route->entry->serving)
+				note_served(r, route->entry->serving);
 		}
-		tell_route(r, route->entry, &v, i + 1);
+		/* What cannot be read says nothing of its parents: its status stays. */
+		if (route->entry->newest)
+			tell_route(r, route->entry, &v, i + 1);
 	}
 }

@@ -104,11 +104,11 @@ static cJSON *merge(struct writing *w, const struct kube_conditions *have,
 
 	for (size_t i = 0; i < have->n; i++) {
 		const struct kube_condition *old = &have->items[i];
-		const struct kube_condition *new = kube_conditions_find(want, old->type);
+		const struct kube_condition *wish = kube_conditions_find(want, old->type);
 
 		if (is_type(old->type) && old->generation > w->entry->generation)
 			w->stale = true;
-		if (!new &&is_type(old->type)) {
+		if (!wish && is_type(old->type)) {
 			w->differs = true;
 			continue;
 		}
@@ -116,11 +116,12 @@ static cJSON *merge(struct writing *w, const struct kube_conditions *have,
 			w->differs = true;
 			continue;
 		}
-		if (new && !says_the_same(old, new))
+		if (wish && !says_the_same(old, wish))
 			w->differs = true;
-		push(w, list,
-		     print_condition(w, new ? new : old,
-				     !new || new->status == old->status ? old->since : VIEW_NULL));
+		push(
+		    w, list,
+		    print_condition(w, wish ? wish : old,
+				    !wish || wish->status == old->status ? old->since : VIEW_NULL));
 	}
 	for (size_t i = 0; i < want->n; i++) {
 		if (kube_conditions_find(have, want->items[i].type))
@@ -245,20 +246,25 @@ static void keep_or_drop(struct writing *w, cJSON *list, const struct kube_statu
 			 const struct kube_status_parent *old)
 {
 	static const struct kube_conditions none;
-	const struct kube_status_parent *new = wanted_for(w, want, old);
+	const struct kube_status_parent *wish = wanted_for(w, want, old);
 
 	switch (kube_owner_parent(w->s, w->set, w->entry->kind, w->entry->namespace, old)) {
 	case KUBE_OTHERS:
 		push(w, list, cJSON_CreateRaw(old->raw.ptr ? old->raw.ptr : "{}"));
 		break;
 	case KUBE_OURS:
-		if (new &&ours(w, new) == old) {
-			push(w, list, print_parent(w, new, &old->conditions));
+		if (wish && ours(w, wish) == old) {
+			push(w, list, print_parent(w, wish, &old->conditions));
 			break;
 		}
 		/* Looked at for what it was written of, then dropped. */
 		cJSON_Delete(merge(w, &old->conditions, &none));
 		w->differs = true;
+		break;
+	case KUBE_UNREADABLE:
+		push(w, list,
+		     old->raw.ptr ? cJSON_CreateRaw(old->raw.ptr)
+				  : print_parent(w, old, &old->conditions));
 		break;
 	case KUBE_NOBODY:
 		w->differs = true;

@@ -174,6 +174,12 @@ static void classes(void **state)
 	assert_string_equal(said(w, KUBE_CLASS, "too"), "Accepted=False/InvalidParameters");
 	assert_string_equal(said(w, KUBE_CLASS, "theirs"), "nothing");
 	assert_string_equal(problem(w, KUBE_CLASS, "odd"), "spec: not an object");
+	/* The API server allows no two listeners of one name; if it did, they would be rewritten
+	 * one as the other for ever. */
+	put(w, KUBE_GATEWAY, "default/twins", 1, 0,
+	    SPEC("{'name':'a','port':80,'protocol':'HTTP'},{'name':'a','port':81,"
+		 "'protocol':'UDP'}"));
+	assert_string_equal(w->error, "spec.listeners[1].name: another listener has it");
 	world_free(w);
 }
 
@@ -303,24 +309,49 @@ static void attached(void **state)
 	world_free(w);
 }
 
-/* A Gateway that cannot be read any more goes on as it was, and says so. */
+/* A Gateway that cannot be read any more is served as it was; what was said of it, and of its
+ * routes, stays: a replica that starts now could not say the same. */
 static void unreadable(void **state)
 {
-	struct world *w = world_new();
+	static const struct {
+		enum kube_kind kind;
+		const char *name, *spec, *why;
+	} cases[] = {
+	    {KUBE_GATEWAY, "default/inference-gateway",
+	     "'spec':{'gatewayClassName':'inference-haproxy','listeners':[{'port':'80'}]}",
+	     "spec.listeners[0].port: not a number"},
+	    {KUBE_CLASS, "inference-haproxy", "'spec':7", "spec: not an object"},
+	    {KUBE_ROUTE, "default/r", "'spec':{'rules':7}", "spec.rules: not a list"},
+	};
 
 	(void)state;
-	gateway(w);
-	put(w, KUBE_ROUTE, "default/r", 1, 4,
-	    "'spec':{'parentRefs':[{'name':'inference-gateway'}]}");
-	resolve(w);
-	assert_string_equal(rules(w), "* / > default/r");
-	put(w, KUBE_GATEWAY, "default/inference-gateway", 2, 0,
-	    "'spec':{'gatewayClassName':'inference-haproxy','listeners':[{'port':'80'}]}");
-	resolve(w);
-	assert_string_equal(rules(w), "* / > default/r");
-	assert_string_equal(message(w, KUBE_GATEWAY, "default/inference-gateway", "Accepted"),
-			    "spec.listeners[0].port: not a number");
-	world_free(w);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		for (int prunes = 0; prunes < 2; prunes++) {
+			struct world *w = world_new();
+
+			w->prunes = prunes;
+			gateway(w);
+			put(w, KUBE_POOL, "default/p", 1, 3, POOL_SPEC("p"));
+			put(w, KUBE_ROUTE, "default/r", 1, 4,
+			    "'spec':{'parentRefs':[{'name':'inference-gateway'}],'rules':[{"
+			    "'backendRefs':[" POOL_REF("p") "]}]}");
+			write_all(w);
+			put(w, cases[i].kind, cases[i].name, 2, cases[i].kind == KUBE_ROUTE ? 4 : 0,
+			    cases[i].spec);
+			assert_string_equal(w->error, cases[i].why);
+			resolve(w);
+			assert_string_equal(said(w, cases[i].kind, cases[i].name), "nothing");
+			assert_string_equal(problem(w, cases[i].kind,
+						    strchr(cases[i].name, '/')
+							? strchr(cases[i].name, '/') + 1
+							: cases[i].name),
+					    cases[i].why);
+			assert_string_equal(rules(w), "* / > default/p*1 default/r");
+			if (cases[i].kind != KUBE_ROUTE)
+				assert_int_equal(write_all(w), 0);
+			world_free(w);
+		}
+	}
 }
 
 int main(void)

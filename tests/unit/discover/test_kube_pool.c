@@ -471,6 +471,13 @@ static void configmaps(void **state)
 	assert_int_equal(put(w, KUBE_CONFIGMAP, "default/kube-root-ca", 0, 3, "'data':{'a':'b'}"),
 			 KUBE_SAME);
 
+	/* A base model that another ConfigMap calls an adapter is one. */
+	map(w, "two", 2, "other", "");
+	map(w, "four", 4, "top", "- other\\n");
+	resolve(w);
+	assert_string_equal(adapters(w), "other=top top=top");
+	gone(w, KUBE_CONFIGMAP, "default", "four");
+
 	/* One that cannot be read keeps what it said. */
 	map(w, "two", 2, "other", "- e\\n");
 	map(w, "two", 2, "other", "- [\\n");
