@@ -78,6 +78,10 @@ class Slice:
             argv, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
             env={**os.environ, **SANITIZE}, preexec_fn=lambda: os.nice(19))
 
+    def interrupt(self):
+        """libFuzzer tells its figures on its way out. (Popen's own way would reap it.)"""
+        os.kill(self.process.pid, signal.SIGINT)
+
     def over(self, books):
         """Whether it has ended; then it is in the books."""
         pid, _, used = os.wait4(self.process.pid, os.WNOHANG)
@@ -149,7 +153,7 @@ def main():
             break
         for name, run in list(running.items()):
             if over:
-                run.process.send_signal(signal.SIGINT)  # libFuzzer tells its figures
+                run.interrupt()
             if run.over(books):
                 del running[name]
         time.sleep(1)
