@@ -74,8 +74,12 @@ static void read_envelope(struct kube_answer *a, const cJSON *list)
 	const cJSON *metadata = cJSON_GetObjectItemCaseSensitive(list, "metadata");
 	const char *version = text_of(metadata, "resourceVersion");
 	const char *go_on = text_of(metadata, "continue");
+	const cJSON *items = cJSON_GetObjectItemCaseSensitive(list, "items");
 
-	if (!version[0] || strlen(version) >= sizeof(a->version)) {
+	/* An empty list takes everything away, so it has to be one. Go may write it as null. */
+	if (!cJSON_IsArray(items) && !cJSON_IsNull(items)) {
+		fail(a, "a list without items");
+	} else if (!version[0] || strlen(version) >= sizeof(a->version)) {
 		fail(a, "a list without a resource version");
 	} else if (strlen(go_on) > CONTINUE_MAX) {
 		fail(a, "a list whose mark for the next page has no end");
