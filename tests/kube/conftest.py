@@ -83,7 +83,7 @@ def pytest_runtest_makereport(item, call):
     if report.failed and p and call.when in ("setup", "call"):
         logs = os.path.join(FOLDER, "logs")
         for name in sorted(os.listdir(logs)):
-            if name.startswith(("kubelet", "services")) or "body-based" in name:
+            if name.startswith(("kubelet", "services", "lone")) or "body-based" in name:
                 with open(os.path.join(logs, name), errors="replace") as f:
                     text = f.read()
                 if text.strip():

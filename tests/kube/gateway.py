@@ -183,7 +183,7 @@ class Gateway:
         for state in self.states():
             there = [p for p in state["pools"] if p["name"] == name]
             found.append({e.get("server") or e["address"] for p in there for e in p["endpoints"]
-                          if not e.get("draining")})
+                          if "drain" not in e["flags"]})
         return found
 
     def log(self, pod, container):

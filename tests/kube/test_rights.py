@@ -17,6 +17,8 @@ from plane import CLUSTER_IP, until
 GROUPS = {"": "/api/v1", "gateway.networking.k8s.io": "/apis/gateway.networking.k8s.io/v1",
           "inference.networking.k8s.io": "/apis/inference.networking.k8s.io/v1"}
 
+ports = iter(range(20000, 30000))  # nobody else is in this network
+
 
 def chart_rules(plane):
     """Every rule that the chart gives, from its objects on the API server."""
@@ -61,6 +63,7 @@ class Lone:
             "retry": "200ms", "retry_max": "500ms",
             **({"namespaces": namespaces} if namespaces else {})},
             "listen": {"spop": "unix@" + plane.file(self.account + ".spop"),
+                       "feedback": f"127.0.0.1:{next(ports)}",
                        "admin": "unix@" + plane.file(self.account + ".admin")}}
         self.conf = plane.file(self.account + ".yaml")
         with open(self.conf, "w") as f:
