@@ -7,10 +7,10 @@
  *
  * Of a large pool hardly any endpoint gets near the three lowest. So once three are kept,
  * least-loaded passes over whole blocks of endpoints whose slots follow one another and of which
- * none would be kept: vectors of the compiler's own, four wide, or eight where the processor has
- * AVX2. What they do not pass over is looked at one by one, so they may err on that side. They
- * read the live arrays without atomics, in the single loads that atomics are made of too; the
- * thread sanitizer, which cannot know that, gets the plain loop.
+ * none would be kept: vectors of the compiler's own, four wide, or eight or sixteen where the
+ * processor has AVX2 or AVX-512. What they do not pass over is looked at one by one, so they may
+ * err on that side. They read the live arrays without atomics, in the single loads that atomics are
+ * made of too; the thread sanitizer, which cannot know that, gets the plain loop.
  */
 #include "pick/policy.h"
 
@@ -102,11 +102,14 @@ _Static_assert(LIVE_ONE == 1 << 8, "the blocks shift by 8");
 		some_ != 0;                                                                        \
 	})
 
-/* The first endpoint from @i on whose block has to be looked at: one of it may be among the lowest,
- * or it cannot be read as a block. Only when three are kept already. */
+/* As many are looked at one by one where a block cannot be read. */
+#define STRIDE 8
+
+/* The first endpoint from @i on that has to be looked at: it may be among the lowest, or its block
+ * cannot be read. *ret_n: so many from there on. Only when three are kept already. */
 #define DEFINE_PASS_OVER(name, target, width, ...)                                                 \
 	target static uint32_t name(const struct lowest *l, const struct pool *pool,               \
-				    const struct endpoints *e, uint32_t i)                         \
+				    const struct endpoints *e, uint32_t i, uint32_t *ret_n)        \
 	{                                                                                          \
 		typedef uint32_t lanes __attribute__((vector_size(4 * (width))));                  \
 		typedef int32_t signed_lanes __attribute__((vector_size(4 * (width))));            \
@@ -114,9 +117,11 @@ _Static_assert(LIVE_ONE == 1 << 8, "the blocks shift by 8");
 		const uint32_t worst = (uint32_t)(l->key[PICK_MAX - 1] >> 32);                     \
 		const uint32_t worst_tie = (uint32_t)l->key[PICK_MAX - 1];                         \
                                                                                                    \
+		*ret_n = STRIDE;                                                                   \
 		for (; pool->n - i >= (width); i += (width)) {                                     \
 			const uint32_t slot = pool->slots[i];                                      \
 			lanes slots, flags, open, room, load, order, odd, near;                    \
+			uint32_t each[width];                                                      \
                                                                                                    \
 			if (e->max < (width) || slot > e->max - (width))                           \
 				return i;                                                          \
@@ -136,8 +141,15 @@ _Static_assert(LIVE_ONE == 1 << 8, "the blocks shift by 8");
 			order = (iota + i) ^ l->chance;                                            \
 			TIE_MIX(order);                                                            \
 			near &= ~((lanes)(load == worst) & (lanes)(order > worst_tie));            \
-			if (ANY(near | odd))                                                       \
+			if (ANY(odd))                                                              \
 				return i;                                                          \
+			if (!ANY(near))                                                            \
+				continue;                                                          \
+			READ(each, &near);                                                         \
+			*ret_n = 1;                                                                \
+			for (uint32_t k = 0;; k++)                                                 \
+				if (each[k])                                                       \
+					return i + k;                                              \
 		}                                                                                  \
 		return i;                                                                          \
 	}
@@ -145,32 +157,51 @@ _Static_assert(LIVE_ONE == 1 << 8, "the blocks shift by 8");
 DEFINE_PASS_OVER(pass_over_4, , 4, 0, 1, 2, 3)
 #if defined(__x86_64__)
 DEFINE_PASS_OVER(pass_over_8, __attribute__((target("avx2"))), 8, 0, 1, 2, 3, 4, 5, 6, 7)
+DEFINE_PASS_OVER(pass_over_16, __attribute__((target("avx512f,avx512bw"))), 16, 0, 1, 2, 3, 4, 5, 6,
+		 7, 8, 9, 10, 11, 12, 13, 14, 15)
+
+/* VBMI2 tells the processors that do not lower their frequency for 512 bits. */
+static bool wide(void)
+{
+	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+	       __builtin_cpu_supports("avx512vbmi2");
+}
 #endif
 
+/* The narrower ones are for the rest of the pool that the wider ones leave. */
 static uint32_t pass_over(const struct lowest *l, const struct pool *pool,
-			  const struct endpoints *e, uint32_t i)
+			  const struct endpoints *e, uint32_t i, uint32_t *ret_n)
 {
+	*ret_n = STRIDE;
 	if (l->key[PICK_MAX - 1] >> 63)
 		return i;
 #if defined(__x86_64__)
-	if (__builtin_cpu_supports("avx2"))
-		i = pass_over_8(l, pool, e, i);
+	if (wide()) {
+		i = pass_over_16(l, pool, e, i, ret_n);
+		if (pool->n - i >= 16)
+			return i;
+	}
+	if (__builtin_cpu_supports("avx2")) {
+		i = pass_over_8(l, pool, e, i, ret_n);
+		if (pool->n - i >= 8)
+			return i;
+	}
 #endif
-	return pass_over_4(l, pool, e, i);
+	return pass_over_4(l, pool, e, i, ret_n);
 }
 #else
+#define STRIDE 8
+
 static uint32_t pass_over(const struct lowest *l, const struct pool *pool,
-			  const struct endpoints *e, uint32_t i)
+			  const struct endpoints *e, uint32_t i, uint32_t *ret_n)
 {
 	(void)l;
 	(void)pool;
 	(void)e;
+	*ret_n = STRIDE;
 	return i;
 }
 #endif
-
-/* As many as the widest block has. */
-#define STRIDE 8
 
 uint32_t policy_least_loaded(const struct pool *pool, const struct endpoints *e,
 			     const struct pick_env *env, uint32_t index[PICK_MAX])
@@ -180,11 +211,11 @@ uint32_t policy_least_loaded(const struct pool *pool, const struct endpoints *e,
 
 	lowest_init(&l, env->chance);
 	while (i < pool->n) {
-		uint32_t end;
+		uint32_t end, some = STRIDE;
 
 		if (l.n == PICK_MAX && pool->n - i >= STRIDE)
-			i = pass_over(&l, pool, e, i);
-		end = pool->n - i > STRIDE ? i + STRIDE : pool->n;
+			i = pass_over(&l, pool, e, i, &some);
+		end = pool->n - i > some ? i + some : pool->n;
 		for (; i < end; i++) {
 			uint32_t slot = pool->slots[i];
 
