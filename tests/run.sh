@@ -48,7 +48,7 @@ if [ ${#parts[@]} -eq 0 ]; then
 	if [ -n "$quick" ]; then
 		parts=(lint-quick unit python corpus)
 	else
-		parts=(lint unit unit-asan counts python fuzz sim e2e chaos charts compose)
+		parts=(lint unit unit-asan counts python fuzz sim e2e chaos charts kube compose)
 	fi
 fi
 expanded=()
