@@ -94,7 +94,7 @@ def test_compacted(gate):
     all_well(f)
 
 
-PLACES = list(range(0, 4000, 61)) if LONG else [0, 1, 15, 180, 239, 240, 241, 245, 300, 700, 1500, 2600]
+PLACES = list(range(0, 4000, 61)) if LONG else [0, 15, 239, 241, 300, 700, 2600]
 
 
 @pytest.mark.parametrize("how", ["cut", "end"])
@@ -142,7 +142,7 @@ def test_throttled(gate):
     until(change(gate), 45)
 
 
-@pytest.mark.parametrize("code", [401, 403, 404, 500, 503, 504])
+@pytest.mark.parametrize("code", [401, 403, 404, 500, 503, 504] if LONG else [401, 404, 503])
 def test_refused(gate, code):
     """Whatever it says, what was known goes on being served."""
     with gate.flood([MODEL_A, MODEL_B], n=3) as f:
@@ -165,19 +165,16 @@ NONSENSE = {
 }
 
 
-@pytest.mark.parametrize("name", NONSENSE)
-def test_nonsense(gate, name):
+def test_nonsense(gate):
     """Lists and watches that are none. What is no list of this kind takes nothing away."""
-    with gate.flood([MODEL_A, MODEL_B], n=3) as f:
-        gate.plane.faulty.between(
-            Rule(WATCH, "status", answer=answer(200, NONSENSE[name])),
-            Rule(r"^GET (?!/api/v1/(pods|configmaps|namespaces))", "status",
-                 answer=answer(200, NONSENSE[name])),
-            Rule(r"^GET /api/v1", "status", answer=answer(200, NONSENSE[name])))
-        time.sleep(2.5)
-        gate.plane.faulty.clear()
-        until(change(gate), 60)
-    all_well(f)
+    for name, text in NONSENSE.items():
+        with gate.flood([MODEL_A, MODEL_B], n=3) as f:
+            gate.plane.faulty.between(Rule(r"^GET", "status", answer=answer(200, text)))
+            until(lambda: gate.plane.faulty.rules[0].hits >= 10, 20, name)
+            f.wait(10)
+            gate.plane.faulty.clear()
+            until(change(gate), 60, f"a change after {name}")
+        all_well(f)
 
 
 def test_stalled(gate):
