@@ -1,5 +1,6 @@
 """One control plane for the whole run, in namespaces of this process's own."""
 import os
+import re
 import shutil
 import tempfile
 
@@ -87,6 +88,9 @@ def pytest_runtest_makereport(item, call):
                 with open(os.path.join(logs, name), errors="replace") as f:
                     text = f.read()
                 if text.strip():
+                    if name.endswith("_haproxy.log"):  # what went wrong is not at the end
+                        bad = re.findall(r"(?m)^.* [45]\d\d \d+ - - .*$", text)
+                        text = "\n".join(bad[-20:]) + "\n...\n" + text[-2000:]
                     report.sections.append((name, text[-4000:]))
         there = p.kubectl("get", "pods,services,inferencepools,httproutes,gateways", "-A", ok=False)
         report.sections.append(("objects", there.stdout + there.stderr))
