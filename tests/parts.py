@@ -21,8 +21,9 @@ ROOT = os.path.dirname(TESTS)
 LOGS = os.path.join(ROOT, ".cache", "logs")
 FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "30"))
 PR_SET_CHILD_SUBREAPER = 36
-# Parts that only compute: they run beside the others, at the lowest priority, in the time that
-# these wait for timers and sockets.
+# Parts that wait for timers and sockets most of the time: two of them at a time.
+SECOND = ("e2e-attack", "e2e-3.0", "e2e-3.4", "chaos", "compose")
+# Parts that only compute: they run beside these, at the lowest priority.
 COMPUTING = ("lint", "unit-asan", "fuzz", "analyze", "valgrind", "counts")
 
 
@@ -531,14 +532,15 @@ def run_lane(parts, told):
 def main(parts):
     os.makedirs(LOGS, exist_ok=True)
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    lanes = [[p for p in parts if p not in COMPUTING], [p for p in parts if p in COMPUTING]]
+    lanes = [[p for p in parts if p not in COMPUTING and p not in SECOND],
+             [p for p in parts if p in SECOND], [p for p in parts if p in COMPUTING]]
     running = []
     for i, lane in enumerate(lanes):
         told = os.path.join(LOGS, f"lane{i}.json")
         if os.path.exists(told):
             os.unlink(told)
         if lane:
-            argv = ["nice", "-n", "19"] if i and lanes[0] else []
+            argv = ["nice", "-n", "19"] if i == 2 and (lanes[0] or lanes[1]) else []
             argv += [sys.executable, os.path.abspath(__file__), "--lane", told, *lane]
             running.append((lane, told, subprocess.Popen(argv)))
 

@@ -478,8 +478,8 @@ def test_rights_that_are_missing(make):
     s.kube.put(by_model("phi-route", PHI, "phi"))
     s.agent.start(ready=False)
     s.h.start()
-    page = until(lambda: (lambda a: a if b"referencegrants" in a.body else None)(s.agent.page("/readyz")))
-    assert page.status == 503 and b"forbidden" in page.body, page
+    page = until(lambda: (lambda a: a if b"forbidden" in a.body else None)(s.agent.page("/readyz")))
+    assert page.status == 503 and b"referencegrants" in page.body, page
     assert s.agent.events("kube_watch_failed")[0]["resource"] == "referencegrants"
     s.kube.forbidden.clear()
     s.agent.wait_ready(60)
