@@ -21,6 +21,7 @@ ROOT = os.path.dirname(TESTS)
 LOGS = os.path.join(ROOT, ".cache", "logs")
 FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "30"))
 PR_SET_CHILD_SUBREAPER = 36
+COMPUTE_SECONDS = 3600  # what only computes gives way to everything else
 # Parts that wait for timers and sockets most of the time: two of them at a time.
 SECOND = ("e2e-attack", "e2e-3.0", "e2e-3.4", "chaos", "compose")
 # Parts that only compute: they run beside these, at the lowest priority.
@@ -88,7 +89,7 @@ def reap():
         pass
 
 
-def sweep(grace=3.0):
+def sweep(grace=15.0):
     """Ends what is left; returns its names."""
     end = time.monotonic() + grace
     while (left := descendants()) and time.monotonic() < end:
@@ -193,7 +194,7 @@ def ctest(part, build, env=None, only=None, but=None):
             "--test-output-size-passed", "10000000", "--test-output-size-failed", "10000000"]
     argv += ["-R", only] if only else []
     argv += ["-E", but] if but else []
-    run = Command(part, argv, env)
+    run = Command(part, argv, env, COMPUTE_SECONDS)
     status = run.wait()
     r = Result()
     if os.path.exists(junit):
@@ -298,7 +299,7 @@ def lint(part, quick):
             r.passed += 1
         except RuntimeError as e:
             r.fail(str(e))
-    run = Command(part, [os.path.join(TESTS, "lint.sh"), "build-clang"])
+    run = Command(part, [os.path.join(TESTS, "lint.sh"), "build-clang"], timeout=COMPUTE_SECONDS)
     status = run.wait()
     text = run.text()
     for name, word, why in re.findall(r"^lint: (.+): (ok|FAILED|skipped)(?:, (.*))?$", text, re.M):

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "discover/kube/kube.h"
 #include "serve/control.h"
+#include "serve/pagejson.h"
 #include "serve/promwrite.h"
 
 /* Of the problems no more than this are shown. */
@@ -66,7 +67,7 @@ static void add_problems(cJSON *o, const struct kube *k, size_t n)
 			add_view(row, "namespace", p->namespace);
 		add_view(row, "name", p->name);
 		add_view(row, "text", p->text);
-		cJSON_AddItemToArray(list, row);
+		pagejson_append_consume(list, row);
 	}
 	if (n > PROBLEMS_SHOWN)
 		cJSON_AddNumberToObject(o, "problems_not_shown", (double)(n - PROBLEMS_SHOWN));

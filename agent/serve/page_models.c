@@ -76,7 +76,7 @@ static void add_model(cJSON *list, const struct route_def *def, uint64_t created
 	cJSON_AddStringToObject(m, "owned_by", "spoa-inference");
 	if (def->base.len && !view_eq(def->base, def->model))
 		pagejson_add_view(m, "parent", def->base);
-	cJSON_AddItemToArray(list, m);
+	pagejson_append_consume(list, m);
 }
 
 static char *make(const struct snapshot *s, const bool *serves, uint64_t created)

@@ -81,7 +81,7 @@ static cJSON *endpoint_object(const struct control *c, const struct pool_endpoin
 	flags = cJSON_AddArrayToObject(o, "flags");
 	for (unsigned bit = 1; bit <= ENDPOINT_FLAG_LAST; bit <<= 1)
 		if (v.flags & bit)
-			cJSON_AddItemToArray(flags, cJSON_CreateString(endpoint_flag_name(bit)));
+			pagejson_append_consume(flags, cJSON_CreateString(endpoint_flag_name(bit)));
 	cJSON_AddNumberToObject(o, "load", v.load);
 	cJSON_AddNumberToObject(o, "open", v.open);
 	cJSON_AddNumberToObject(o, "foreign", v.foreign);
@@ -120,8 +120,8 @@ static void add_pools(cJSON *root, const struct control *c, const struct snapsho
 		cJSON_AddBoolToObject(o, "known", p->known);
 		endpoints = cJSON_AddArrayToObject(o, "endpoints");
 		for (uint32_t k = 0; k < p->n; k++)
-			cJSON_AddItemToArray(endpoints, endpoint_object(c, &p->endpoints[k]));
-		cJSON_AddItemToArray(pools, o);
+			pagejson_append_consume(endpoints, endpoint_object(c, &p->endpoints[k]));
+		pagejson_append_consume(pools, o);
 	}
 }
 
@@ -143,7 +143,7 @@ static void add_routes(cJSON *root, const struct snapshot *s)
 			pagejson_add_view(o, "target", def->target);
 		if (def->hidden)
 			cJSON_AddTrueToObject(o, "hidden");
-		cJSON_AddItemToArray(models, o);
+		pagejson_append_consume(models, o);
 	}
 }
 
@@ -179,7 +179,7 @@ static cJSON *rule_object(const struct snapshot *s, const struct rule_def *def)
 		else
 			cJSON_AddNullToObject(b, "pool");
 		cJSON_AddNumberToObject(b, "weight", def->backends[i].weight);
-		cJSON_AddItemToArray(list, b);
+		pagejson_append_consume(list, b);
 	}
 	if (def->timeout_ms)
 		cJSON_AddNumberToObject(o, "timeout_ms", def->timeout_ms);
@@ -196,7 +196,7 @@ static void add_rules(cJSON *root, const struct snapshot *s)
 		return;
 	rules = cJSON_AddArrayToObject(root, "rules");
 	for (size_t i = 0; i < n && i < RULES_SHOWN; i++)
-		cJSON_AddItemToArray(rules, rule_object(s, rules_at(s->rules, i)));
+		pagejson_append_consume(rules, rule_object(s, rules_at(s->rules, i)));
 	if (n > RULES_SHOWN)
 		cJSON_AddNumberToObject(root, "rules_not_shown", (double)(n - RULES_SHOWN));
 }

@@ -57,11 +57,17 @@ void pagejson_add_view(cJSON *object, const char *key, struct view v)
 	free(copy);
 }
 
+void pagejson_append_consume(cJSON *array, cJSON *item)
+{
+	if (!cJSON_AddItemToArray(array, item))
+		cJSON_Delete(item);
+}
+
 void pagejson_append_view(cJSON *array, struct view v)
 {
 	char *copy = terminated(v);
 
 	if (copy)
-		cJSON_AddItemToArray(array, cJSON_CreateString(copy));
+		pagejson_append_consume(array, cJSON_CreateString(copy));
 	free(copy);
 }

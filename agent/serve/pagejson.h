@@ -16,6 +16,8 @@ char *pagejson_end_consume(cJSON *root, bool pretty) __attribute__((warn_unused_
 
 /* Views are not terminated; none of ours holds a NUL. */
 void pagejson_add_view(cJSON *object, const char *key, struct view v);
+/* Frees @item when memory is short, as cJSON's own function does not. */
+void pagejson_append_consume(cJSON *array, cJSON *item);
 void pagejson_append_view(cJSON *array, struct view v);
 
 #endif

@@ -62,7 +62,7 @@ class Faulty:
         with self.lock:
             there, self.open = self.open, set()
         for s in there:
-            reset(s)
+            wake(s)
 
     def close(self):
         self.refusing = True
@@ -109,13 +109,13 @@ class Faulty:
             try:
                 carry(up, s)
             except OSError:
-                reset(s)
+                wake(s)
         t = threading.Thread(target=back, daemon=True)
         t.start()
         try:
             carry(s, up)
         except OSError:
-            reset(up)
+            wake(up)
         t.join()
         for one in (s, up):
             one.close()
@@ -194,13 +194,19 @@ def carry(a, b):
     b.shutdown(socket.SHUT_WR)
 
 
-def reset(s):
-    """Ends both ways at once and wakes whoever waits on it."""
+def wake(s):
+    """Ends both ways at once, for whoever waits on it; that one closes. Closed here, its number would
+    soon be another's, and OpenSSL, which keeps the number, would write to that one."""
     try:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         s.shutdown(socket.SHUT_RDWR)
     except OSError:
         pass
+
+
+def reset(s):
+    """For its owner: the other side gets a reset."""
+    wake(s)
     try:
         s.close()
     except OSError:

@@ -395,7 +395,8 @@ static inline int world_patch(struct world *w, const struct kube_wanted *x, cons
 
 	assert_non_null(o);
 	assert_non_null(json);
-	if (strcmp(world_text(json, "resourceVersion"), world_text(o->json, "resourceVersion"))) {
+	if (strcmp(world_text(json, "resourceVersion"), world_text(o->json, "resourceVersion")) !=
+	    0) {
 		cJSON_Delete(json);
 		return 409;
 	}

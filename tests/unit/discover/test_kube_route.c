@@ -349,7 +349,7 @@ static void grants(void **state)
 		put(w, KUBE_GRANT, "models/g", 1, 5, spec);
 		resolve(w);
 		if (strcmp(rules(w), cases[i].permits ? "* / > models/far*1 default/r"
-						      : "* / > -*1 default/r"))
+						      : "* / > -*1 default/r") != 0)
 			fail_msg("%s: %s", cases[i].what, rules(w));
 		/* A grant that is taken back permits nothing any more. */
 		assert_int_equal(gone(w, KUBE_GRANT, "models", "g"), KUBE_SPEC);

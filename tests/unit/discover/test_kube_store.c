@@ -120,6 +120,7 @@ static void names(void **state)
 	    "{'metadata':{'namespace':'n','name':'-a'}}",
 	    "{'metadata':{'namespace':'n','name':'A'}}",
 	    "{'metadata':{'namespace':'n/m','name':'a'}}",
+	    /* NOLINTNEXTLINE(bugprone-suspicious-missing-comma): LONG is a part of it */
 	    "{'metadata':{'namespace':'n','name':'a','resourceVersion':'" LONG "'}}",
 	};
 	struct world *w = world_new();

@@ -457,13 +457,11 @@ static void test_hanging_crowd(void **state)
 		assert_int_equal(scraper_set(w.scraper, slot, slot < CROWD ? &bad : &good), 0);
 	}
 	RUN_UNTIL(&w, STATUS(&w, CROWD - 1)->failing >= 2);
-	/* The crowd has places of its own by now: few of the good ones' turns pass unused. */
+	/* The crowd has places of its own by now: the good ones get on while it hangs. */
 	for (uint32_t slot = CROWD; slot < CROWD + GOOD; slot++) {
 		uint64_t told = OUTCOMES(&w, slot, SCRAPE_TOLD);
-		uint64_t skipped = STATUS(&w, slot)->skipped;
 
 		RUN_UNTIL(&w, OUTCOMES(&w, slot, SCRAPE_TOLD) >= told + 5);
-		assert_true(STATUS(&w, slot)->skipped - skipped <= 2);
 		assert_true(STATUS(&w, slot)->alive);
 	}
 	world_close(&w);
