@@ -2,7 +2,9 @@
 import os
 import re
 import shutil
+import signal
 import tempfile
+import time
 
 import pytest
 
@@ -20,14 +22,46 @@ def pytest_configure(config):
     if REASON is None:
         try:
             network.enter()
+            network.libc.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: who loses its parent is ours
             FOLDER = tempfile.mkdtemp(prefix="spoa-kube-")
             network.mount("tmpfs", FOLDER, "tmpfs", 0, "mode=0755,size=4g")
         except network.Impossible as e:
             REASON = str(e)
 
 
+def descendants():
+    parents = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat") as f:
+                state, parent = f.read().rsplit(")", 1)[1].split()[:2]
+        except OSError:
+            continue
+        if state != "Z":
+            parents[int(pid)] = int(parent)
+    found, grew = {os.getpid()}, True
+    while grew:
+        more = {pid for pid, parent in parents.items() if parent in found} - found
+        found |= more
+        grew = bool(more)
+    return found - {os.getpid()}
+
+
+def end_descendants(seconds=10):
+    """A container whose kubelet is gone has nobody else to end it."""
+    end = time.monotonic() + seconds
+    while (left := descendants()) and time.monotonic() < end:
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
+        time.sleep(0.1)
+
+
 def pytest_unconfigure(config):
     if FOLDER:
+        end_descendants()
         network.libc.umount2(FOLDER.encode(), 2)  # MNT_DETACH
         shutil.rmtree(FOLDER, ignore_errors=True)
 

