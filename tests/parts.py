@@ -238,7 +238,7 @@ def pytest(part, arguments, env=None, timeout=900):
     if status != 0 and not r.failed:
         r.fail("pytest: time was up" if status is None else f"pytest ended with {status}")
     tried = run.text() if r.failed else ""
-    if part.startswith("e2e-") and 0 < r.failed <= SECOND_TRIES:
+    if (part.startswith("e2e-") or part == "kube") and 0 < r.failed <= SECOND_TRIES:
         second_try(part, r, argv[:-2], env)
     if r.failed:
         show(part, tried, 400)
