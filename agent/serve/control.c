@@ -47,12 +47,7 @@ static struct worker_conf *worker_conf_new(const struct config *conf)
 	if (!w)
 		return NULL;
 	*w = (struct worker_conf){
-	    .decide = {.limits = {.max_depth = conf->limits.depth,
-				  .cut_margin = (unsigned)conf->limits.cut_margin,
-				  .whole = conf->body == CONFIG_BODY_WHOLE},
-		       .no_model_default = conf->no_model == CONFIG_NO_MODEL_DEFAULT,
-		       .no_model_reject = conf->no_model == CONFIG_NO_MODEL_REJECT,
-		       .unknown_default = conf->unknown_model == CONFIG_UNKNOWN_DEFAULT},
+	    .decide = decide_conf_of(conf),
 	    .max_frame = (uint32_t)conf->limits.frame,
 	    .max_output = conf->limits.output,
 	    .max_partial = conf->limits.partial,

@@ -2,14 +2,16 @@
 import os
 import re
 import shutil
-import signal
+import sys
 import tempfile
-import time
 
 import pytest
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
 import gateway as gateway_module
 import network
+import parts
 import plane as plane_module
 
 REASON = plane_module.missing()
@@ -29,39 +31,9 @@ def pytest_configure(config):
             REASON = str(e)
 
 
-def descendants():
-    parents = {}
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/stat") as f:
-                state, parent = f.read().rsplit(")", 1)[1].split()[:2]
-        except OSError:
-            continue
-        if state != "Z":
-            parents[int(pid)] = int(parent)
-    found, grew = {os.getpid()}, True
-    while grew:
-        more = {pid for pid, parent in parents.items() if parent in found} - found
-        found |= more
-        grew = bool(more)
-    return found - {os.getpid()}
-
-
-def end_descendants(seconds=10):
-    """A container whose kubelet is gone has nobody else to end it."""
-    end = time.monotonic() + seconds
-    while (left := descendants()) and time.monotonic() < end:
-        for pid in left:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except OSError:
-                pass
-        time.sleep(0.1)
-
-
 def pytest_unconfigure(config):
     if FOLDER:
-        end_descendants()
+        parts.sweep(0)  # a container whose kubelet is gone has nobody else to end it
         network.libc.umount2(FOLDER.encode(), 2)  # MNT_DETACH
         shutil.rmtree(FOLDER, ignore_errors=True)
 
