@@ -65,7 +65,7 @@ valgrind_all() {
 tsan_all() {
 	local tests='' name
 	need tsan
-	for name in serve/test_{admin,conn,control,feedback,health,listener,page,race,worker} pick/test_pick base/test_log \
+	for name in serve/test_{admin,admin_access,conn,control,feedback,health,listener,page,race,worker} pick/test_{pick,ticket} base/test_log \
 		observe/test_scrape net/test_{ask,http,dns} discover/test_{discover,haproxy}; do
 		[[ " $(own_malloc) " == *" ${name##*/} "* ]] || tests="$tests${tests:+|}${name##*/}"
 	done
