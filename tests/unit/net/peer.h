@@ -207,4 +207,21 @@ __attribute__((unused)) static void peer_hang(struct peer *p, int fd)
 		;
 }
 
+/* A peer_fn: one request, the text of @arg for an answer, the end. */
+static inline void peer_raw(struct peer *p, int fd, int nth)
+{
+	char head[4096];
+
+	(void)nth;
+	if (peer_read_head(p, fd, head, sizeof(head)))
+		peer_say(fd, p->arg);
+}
+
+/* Another: says nothing, and stays. */
+static inline void peer_mute(struct peer *p, int fd, int nth)
+{
+	(void)nth;
+	peer_hang(p, fd);
+}
+
 #endif

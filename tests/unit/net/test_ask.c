@@ -96,12 +96,6 @@ static void drip(struct peer *p, int fd, int nth)
 		usleep(5000);
 }
 
-static void hang(struct peer *p, int fd, int nth)
-{
-	(void)nth;
-	peer_hang(p, fd);
-}
-
 /* Says no before it has read the question, and is gone. */
 static void refuse_unread(struct peer *p, int fd, int nth)
 {
@@ -272,7 +266,7 @@ static void test_refused(void **state)
 
 static void test_hang(void **state)
 {
-	struct peer *p = peer_start(hang, NULL);
+	struct peer *p = peer_start(peer_mute, NULL);
 	struct outcome o = run_port(p->port, "a\n", 100, 100);
 
 	(void)state;
@@ -430,7 +424,7 @@ static void test_addresses(void **state)
 /* Cancelled before it began, under way, and from the callback of another one. */
 static void test_cancel(void **state)
 {
-	struct peer *p = peer_start(hang, NULL), *e = peer_start(echo, NULL);
+	struct peer *p = peer_start(peer_mute, NULL), *e = peer_start(echo, NULL);
 	struct outcome never = {.base = event_base_new()}, ends = {.base = never.base};
 	char where[64], answers[64];
 	struct ask *a;

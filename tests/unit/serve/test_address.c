@@ -17,24 +17,7 @@
 #include <unistd.h>
 
 #include "serve/address.h"
-
-static char folder[64];
-
-static int make_folder(void **state)
-{
-	(void)state;
-	strcpy(folder, "/tmp/address.XXXXXX");
-	return mkdtemp(folder) ? 0 : -1;
-}
-
-static int drop_folder(void **state)
-{
-	char command[128];
-
-	(void)state;
-	snprintf(command, sizeof(command), "rm -rf %s", folder);
-	return system(command);
-}
+#include "unit/folder.h"
 
 /* "unix@FOLDER/name"; the path alone is the text behind the "@". */
 static const char *at(const char *name)
@@ -304,5 +287,5 @@ int main(void)
 #endif
 	};
 
-	return cmocka_run_group_tests(tests, make_folder, drop_folder);
+	return cmocka_run_group_tests(tests, folder_make, folder_drop);
 }
