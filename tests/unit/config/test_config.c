@@ -15,6 +15,7 @@
 #include "config/config.h"
 #include "failmalloc.h"
 #include "unit/config/dump.h"
+#include "unit/golden.h"
 
 #define CASES_MAX 400
 
@@ -28,20 +29,6 @@ struct golden {
 static struct golden cases[CASES_MAX];
 static size_t ncases;
 static char *intro;
-
-static char *slurp(const char *path)
-{
-	FILE *in = fopen(path, "r");
-	char *text = malloc(1 << 20);
-	size_t n;
-
-	assert_non_null(in);
-	assert_non_null(text);
-	n = fread(text, 1, (1 << 20) - 1, in);
-	fclose(in);
-	text[n] = '\0';
-	return text;
-}
 
 /* The lines up to the next fence, which is skipped. */
 static char *block(char **p)
@@ -82,7 +69,7 @@ static size_t unescape(char *text)
 
 static int load_cases(void **state)
 {
-	char *all = slurp(TESTS_DIR "/golden/config.md"), *p = strstr(all, "\n## ");
+	char *all = (char *)golden_read("config.md").ptr, *p = strstr(all, "\n## ");
 
 	(void)state;
 	assert_non_null(p);

@@ -16,7 +16,7 @@
 
 #include "discover/follow/generate.h"
 #include "failmalloc.h"
-#include "unit/discover/guard.h"
+#include "unit/guard.h"
 #include "unit/discover/plans.h"
 
 #define SERVERS_HEAD                                                                               \

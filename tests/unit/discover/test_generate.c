@@ -12,7 +12,8 @@
 
 #include "discover/follow/follow.h"
 #include "failmalloc.h"
-#include "unit/discover/guard.h"
+#include "unit/golden.h"
+#include "unit/guard.h"
 #include "unit/discover/plans.h"
 
 static void same(const char *name, char *(*generate)(const struct want *, size_t *),
@@ -34,7 +35,7 @@ static void same(const char *name, char *(*generate)(const struct want *, size_t
 		fclose(out);
 	}
 	snprintf(path, sizeof(path), "follow/%.60s", name);
-	want = golden(path);
+	want = golden_read(path);
 	if (!view_eq(want, (struct view){text, len}))
 		fail_msg("%s is otherwise:\n%s", name, text);
 	free((void *)want.ptr);

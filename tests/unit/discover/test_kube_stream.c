@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#include "unit/discover/guard.h"
+#include "unit/guard.h"
 
 #define MAX 4096
 

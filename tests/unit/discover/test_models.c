@@ -4,10 +4,13 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <cmocka.h>
 
 #include "failmalloc.h"
-#include "unit/discover/guard.h"
+#include "unit/guard.h"
 
 #define VLLM                                                                                       \
 	"{\"object\":\"list\",\"data\":["                                                          \

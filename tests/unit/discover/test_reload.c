@@ -7,7 +7,7 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-#include "unit/discover/guard.h"
+#include "unit/guard.h"
 
 static void test_read(void **state)
 {

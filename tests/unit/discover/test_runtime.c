@@ -7,7 +7,8 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-#include "unit/discover/guard.h"
+#include "unit/golden.h"
+#include "unit/guard.h"
 
 static const char *const versions[] = {"2.6", "3.0", "3.2", "3.4"};
 #define NVERSIONS (sizeof(versions) / sizeof(versions[0]))
@@ -68,7 +69,7 @@ static struct view poll_text(size_t version)
 	char name[64];
 
 	snprintf(name, sizeof(name), "runtime/%s-poll.txt", versions[version]);
-	return golden(name);
+	return golden_read(name);
 }
 
 static void assert_view(struct view v, const char *text)
@@ -329,7 +330,7 @@ static void test_maps(void **state)
 		struct runtime_pair pair;
 
 		snprintf(name, sizeof(name), "runtime/%s-maps.txt", versions[v]);
-		text = rest = golden(name);
+		text = rest = golden_read(name);
 		assert_true(runtime_maps_next(&rest, &map));
 		assert_view(map.path, "/etc/haproxy/models.map");
 		assert_true(map.id.len > 0);
@@ -337,7 +338,7 @@ static void test_maps(void **state)
 		free((char *)text.ptr);
 
 		snprintf(name, sizeof(name), "runtime/%s-map2.txt", versions[v]);
-		text = rest = golden(name);
+		text = rest = golden_read(name);
 		assert_true(runtime_whole(&rest));
 		assert_true(runtime_pairs_next(&rest, &pair));
 		assert_view(pair.key, "a;b");

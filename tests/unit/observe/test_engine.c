@@ -9,22 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "unit/observe/guard.h"
-
-static char *load(const char *name, size_t *ret_len)
-{
-	char path[512], *text;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/golden/metrics/%s", TESTS_DIR, name);
-	f = fopen(path, "rb");
-	if (!f)
-		fail_msg("%s is missing", path);
-	text = malloc(1 << 20);
-	*ret_len = fread(text, 1, 1 << 20, f);
-	fclose(f);
-	return text;
-}
+#include "unit/golden.h"
+#include "unit/guard.h"
 
 #define AUTO CONFIG_ENGINE_AUTO
 
@@ -65,14 +51,15 @@ static void test_golden(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < sizeof(golden) / sizeof(golden[0]); i++) {
-		size_t len;
-		char *text = load(golden[i].file, &len);
+		char path[64];
+		struct view text;
 
+		snprintf(path, sizeof(path), "metrics/%s", golden[i].file);
+		text = golden_read(path);
 		/* Whatever was expected before, the page says what it is. */
 		for (enum engine e = ENGINE_NONE; e < ENGINES; e++) {
 			struct engine_report r;
-			enum engine_result result =
-			    engine_read(golden[i].configured, e, (struct view){text, len}, &r);
+			enum engine_result result = engine_read(golden[i].configured, e, text, &r);
 
 			if (result != golden[i].result || r.engine != golden[i].engine ||
 			    (result == ENGINE_TOLD &&
@@ -85,7 +72,7 @@ static void test_golden(void **state)
 					 golden[i].file, result, engine_name(r.engine), r.waiting,
 					 r.running, r.kv_usage, r.kv_blocks, r.kv_block_size);
 		}
-		free(text);
+		free((char *)text.ptr);
 	}
 }
 
@@ -154,7 +141,7 @@ static const struct {
 
 static void test_cases(void **state)
 {
-	struct guard g = guard_open(1000);
+	struct guard g = guard_new(1000);
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -170,7 +157,7 @@ static void test_cases(void **state)
 			fail_msg("%s: result %d waiting %g running %g kv %g bad %s", cases[i].page,
 				 result, r.waiting, r.running, r.kv_usage, r.bad ? r.bad : "-");
 	}
-	guard_close(&g);
+	guard_free(&g);
 }
 
 /* Any number of series is added up; more ranks than can be told apart are bad, not half a load. */
@@ -209,27 +196,26 @@ static void test_many_series(void **state)
 /* Cut anywhere, a page is read without a byte past its end, and never told of more than it had. */
 static void test_every_truncation(void **state)
 {
-	static const char *const files[] = {"sglang-dp2-priority.prom", "triton-trtllm.prom",
-					    "llamacpp-b4500.prom", "trtllm.prom"};
+	static const char *const files[] = {"metrics/sglang-dp2-priority.prom",
+					    "metrics/triton-trtllm.prom",
+					    "metrics/llamacpp-b4500.prom", "metrics/trtllm.prom"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
-		size_t len;
-		char *text = load(files[i], &len);
-		struct guard g = guard_open(len);
+		struct view text = golden_read(files[i]);
+		struct guard g = guard_new(text.len);
 		struct engine_report whole, r;
 
-		assert_int_equal(engine_read(AUTO, 0, (struct view){text, len}, &whole),
-				 ENGINE_TOLD);
-		for (size_t n = 0; n < len; n++) {
+		assert_int_equal(engine_read(AUTO, 0, text, &whole), ENGINE_TOLD);
+		for (size_t n = 0; n < text.len; n++) {
 			enum engine_result result =
-			    engine_read(AUTO, 0, guard_put(&g, (struct view){text, n}), &r);
+			    engine_read(AUTO, 0, guard_put(&g, (struct view){text.ptr, n}), &r);
 
 			assert_true(result != ENGINE_TOLD ||
 				    (r.waiting <= whole.waiting && r.running <= whole.running));
 		}
-		guard_close(&g);
-		free(text);
+		guard_free(&g);
+		free((char *)text.ptr);
 	}
 }
 

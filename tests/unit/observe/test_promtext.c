@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "unit/observe/guard.h"
+#include "unit/guard.h"
 
 static void test_numbers(void **state)
 {
@@ -73,7 +73,7 @@ static void test_numbers(void **state)
 	    "1f",
 	    "\xd9\xa1",
 	    "00000000000000000000000000000000000000000000000000000000000000001"};
-	struct guard g = guard_open(100);
+	struct guard g = guard_new(100);
 	double value;
 
 	(void)state;
@@ -88,7 +88,7 @@ static void test_numbers(void **state)
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		if (promtext_number(guard_put(&g, view_str(bad[i])), &value) != -EINVAL)
 			fail_msg("taken: %s as %g", bad[i], value);
-	guard_close(&g);
+	guard_free(&g);
 }
 
 /* Short decimals are read without strtod(): they must be what it would say. */
@@ -165,7 +165,7 @@ static void test_samples(void **state)
 					  "\xc3\xa9 1",
 					  "<html>",
 					  "a{b=\"c\"}} 1"};
-	struct guard g = guard_open(200);
+	struct guard g = guard_new(200);
 	struct promtext_sample s;
 
 	(void)state;
@@ -186,7 +186,7 @@ static void test_samples(void **state)
 			fail_msg("taken: %s", bad[i]);
 		assert_true(s.value == 4711);
 	}
-	guard_close(&g);
+	guard_free(&g);
 }
 
 static void test_labels(void **state)
@@ -276,7 +276,7 @@ static void test_page(void **state)
 /* Cut anywhere, the whole lines before the cut say what they always say. */
 static void test_every_truncation(void **state)
 {
-	struct guard g = guard_open(sizeof(page));
+	struct guard g = guard_new(sizeof(page));
 
 	(void)state;
 	for (size_t len = 0; len < sizeof(page); len++) {
@@ -301,7 +301,7 @@ static void test_every_truncation(void **state)
 		if (len >= (size_t)(strstr(page, "} 1\n") + 3 - page))
 			assert_true(n >= 1 && first == 1);
 	}
-	guard_close(&g);
+	guard_free(&g);
 }
 
 static void test_long_line(void **state)

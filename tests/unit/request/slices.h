@@ -5,9 +5,28 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "request/request.h"
-#include "unit/request/guard.h"
+#include "unit/guard.h"
+
+/* No body of a test is larger. */
+#define SLICES_ROOM (4 << 20)
 
 static struct guard slices_head, slices_tail;
+
+static inline int slices_make(void **state)
+{
+	(void)state;
+	slices_head = guard_new(SLICES_ROOM);
+	slices_tail = guard_new(SLICES_ROOM);
+	return 0;
+}
+
+static inline int slices_drop(void **state)
+{
+	(void)state;
+	guard_free(&slices_head);
+	guard_free(&slices_tail);
+	return 0;
+}
 
 /* Says what differs and stops; the case was named by slices_name. */
 static const char *slices_name = "";
@@ -46,8 +65,9 @@ static void slices_read(struct request *req, const struct request_input *whole, 
 
 	in.body = VIEW_NULL;
 	in.body_len = (int64_t)n;
-	in.head = guard_put(&slices_head, body, head);
-	in.tail = tail ? guard_put(&slices_tail, body + (n - tail), tail) : VIEW_NULL;
+	in.head = guard_put(&slices_head, (struct view){body, head});
+	in.tail =
+	    tail ? guard_put(&slices_tail, (struct view){body + (n - tail), tail}) : VIEW_NULL;
 	request_read(req, &in, limits);
 }
 

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "request/request.h"
-#include "unit/request/guard.h"
+#include "unit/guard.h"
 #include "unit/request/readers.h"
 
 /*
@@ -56,7 +56,7 @@ static const char *const bodies[] = {
 
 static void read_with(const char *reader, const char *body, size_t n, struct request *r)
 {
-	struct view v = guard_put(&guard, body, n);
+	struct view v = guard_put(&guard, (struct view){body, n});
 	struct request_input in = {
 	    .body = v, .body_len = -1, .body_size = -1, .content_length = (int64_t)n};
 
@@ -203,14 +203,14 @@ static void deep(void **state)
 static int setup(void **state)
 {
 	(void)state;
-	guard_init(&guard, LONGEST);
+	guard = guard_new(LONGEST);
 	return 0;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	guard_deinit(&guard);
+	guard_free(&guard);
 	return 0;
 }
 

@@ -259,7 +259,7 @@ static void check_cuts(const struct golden *g, const struct request *whole)
 	bool wrong = false, found = false;
 
 	for (size_t n = 0; n < g->len; n += step) {
-		struct view bytes = guard_put(&slices_head, g->body, n);
+		struct view bytes = guard_put(&slices_head, (struct view){g->body, n});
 		struct request_input in = input_of(g, bytes);
 		struct request r, full;
 
@@ -319,7 +319,7 @@ static void golden(void **state)
 		struct request r;
 
 		cases++;
-		in = input_of(&g, guard_put(&slices_head, g.body, g.len));
+		in = input_of(&g, guard_put(&slices_head, (struct view){g.body, g.len}));
 		request_read(&r, &in, &limits);
 		check_answer(&g, &r);
 		/* the other reading of the same bytes must not depend on where they lie */
@@ -340,29 +340,13 @@ static void golden(void **state)
 	printf("%u bodies\n", cases);
 }
 
-static int setup(void **state)
-{
-	(void)state;
-	guard_init(&slices_head, BODY_MAX);
-	guard_init(&slices_tail, BODY_MAX);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	guard_deinit(&slices_head);
-	guard_deinit(&slices_tail);
-	return 0;
-}
-
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(golden),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, slices_make, slices_drop);
 }
 
 int main(void)

@@ -190,22 +190,6 @@ static void audio(void **state)
 	}
 }
 
-static int setup(void **state)
-{
-	(void)state;
-	guard_init(&slices_head, ROOM);
-	guard_init(&slices_tail, ROOM);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	guard_deinit(&slices_head);
-	guard_deinit(&slices_tail);
-	return 0;
-}
-
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -215,7 +199,7 @@ static int run(void)
 	    cmocka_unit_test(audio),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, slices_make, slices_drop);
 }
 
 int main(void)

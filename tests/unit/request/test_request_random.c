@@ -294,22 +294,6 @@ static void multipart(void **state)
 	}
 }
 
-static int setup(void **state)
-{
-	(void)state;
-	guard_init(&slices_head, ROOM);
-	guard_init(&slices_tail, ROOM);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	guard_deinit(&slices_head);
-	guard_deinit(&slices_tail);
-	return 0;
-}
-
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -320,7 +304,7 @@ static int run(void)
 	    cmocka_unit_test(multipart),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, slices_make, slices_drop);
 }
 
 int main(void)

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "request/text.h"
-#include "unit/request/guard.h"
+#include "unit/guard.h"
 #include "unit/request/readers.h"
 #include "unit/request/reference.h"
 
@@ -50,14 +50,14 @@ static void runs(void **state)
 				memset(s, byte & 1 ? 'x' : '~', n);
 				if (at < n)
 					s[at] = (char)byte;
-				v = guard_put(&guard, s, n);
+				v = guard_put(&guard, (struct view){s, n});
 				u = (const unsigned char *)v.ptr;
 				assert_ptr_equal(text_plain_far(v.ptr, v.ptr + n),
 						 v.ptr + naive_plain(u, n));
 				memset(s, "\n \t\r"[byte & 3], n);
 				if (at < n)
 					s[at] = (char)byte;
-				v = guard_put(&guard, s, n);
+				v = guard_put(&guard, (struct view){s, n});
 				assert_ptr_equal(text_blank(v.ptr, v.ptr + n),
 						 v.ptr + naive_blank(u, n));
 				assert_ptr_equal(text_blank_far(v.ptr, v.ptr + n),
@@ -83,7 +83,8 @@ static void utf8(void **state)
 					      some[rest / k % k], some[rest % k]};
 
 			for (size_t n = 1; n <= 4; n++) {
-				struct view v = guard_put(&guard, (const char *)s, n);
+				struct view v =
+				    guard_put(&guard, (struct view){(const char *)s, n});
 				struct ref r = {.s = (const unsigned char *)v.ptr, .n = n};
 				const char *got = text_utf8(v.ptr, v.ptr + n);
 				bool good = true;
@@ -210,10 +211,12 @@ static void strings(void **state)
 			if (next() % 100 == 0)
 				break;
 		}
-		judge_string(guard_put(&guard, s, n), &passed, inline_reader, true);
-		judge_string(guard_put(&guard, s, n), &passed, text_string_far, true);
+		judge_string(guard_put(&guard, (struct view){s, n}), &passed, inline_reader, true);
+		judge_string(guard_put(&guard, (struct view){s, n}), &passed, text_string_far,
+			     true);
 		if (text_blocks)
-			judge_string(guard_put(&guard, s, n), &passed, text_blocks->string, false);
+			judge_string(guard_put(&guard, (struct view){s, n}), &passed,
+				     text_blocks->string, false);
 		total += n;
 	}
 	assert_true(passed > total / 4);
@@ -222,14 +225,14 @@ static void strings(void **state)
 static int setup(void **state)
 {
 	(void)state;
-	guard_init(&guard, LONGEST);
+	guard = guard_new(LONGEST);
 	return 0;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	guard_deinit(&guard);
+	guard_free(&guard);
 	return 0;
 }
 
