@@ -903,11 +903,32 @@ def test_the_lines_to_copy(version):
         rig.answer = {"verdict": "no_model", "status": 0}
         assert rig.request()[2] == b"the site"
         assert rig.request("GET", "/index.html", None)[2] == b"the site"
+        # What is not for models is neither held back nor judged.
+        rig.answer, asked = {"verdict": "bad_request", "status": 400}, len(rig.agent.notifies)
+        assert rig.request(path="/cart", body=b'{"model":"of a car"}')[2] == b"the site"
+        assert len(rig.agent.notifies) == asked
         end = time.monotonic() + 20
         while "MINE /index.html" not in rig.h.log() and time.monotonic() < end:
             time.sleep(0.02)
         mine = [x for x in rig.h.log().splitlines() if "MINE" in x]
-        assert len(mine) == 5 and not [x for x in mine if "ticket" in x]
+        assert len(mine) >= 5 and not [x for x in mine if "ticket" in x]
+        # Every error in shape, without a line in the user's own defaults.
+        for verdict, status, kind, code, anthropic in ERRORS:
+            rig.answer = {"verdict": verdict, "status": status, "retry_after": 17}
+            got, headers, body = rig.request()
+            error = json.loads(body)["error"]
+            assert (got, error["type"], error["code"]) == (status, kind, code)
+            assert headers.get("retry-after") == ("17" if status in (429, 503) else None)
+            got, headers, body = rig.request(path=MESSAGES)
+            assert (got, json.loads(body)["error"]["type"]) == (status, anthropic)
+        # A prompt goes nowhere but to model servers: not to the site when nobody could be asked.
+        rig.agent.stop()
+        rig.h.wait_agent("DOWN")
+        for path in (CHAT, MESSAGES):
+            status, headers, body = rig.request(path=path)
+            assert status == 503 and json.loads(body)["error"]["type"] in ("server_error", "overloaded_error")
+            assert int(headers["retry-after"]) > 0
+        assert rig.request(path="/cart", body=b"a=b")[2] == b"the site"
 
 
 # ---- HTTP/2 over TLS -----------------------------------------------------------------------------
