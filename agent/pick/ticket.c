@@ -210,6 +210,32 @@ unsigned tickets_expire(struct tickets *t, uint64_t now_ns, uint64_t max_age_ns,
 	return expired;
 }
 
+size_t tickets_peers(const struct tickets *t, uint64_t before_ns, uint32_t *ret, size_t max)
+{
+	uint32_t last = 0;
+	size_t n = 0;
+
+	for (unsigned w = 0; w < t->workers; w++) {
+		for (uint32_t i = 0; i < t->max; i++) {
+			const struct ticket *k = &t->desks[w].tickets[i];
+			size_t seen = 0;
+
+			if (!atomic_load_explicit(&k->state, memory_order_acquire) ||
+			    k->peer == 0 || k->peer == last || k->opened_ns >= before_ns)
+				continue;
+			last = k->peer;
+			while (seen < n && ret[seen] != last)
+				seen++;
+			if (seen < n)
+				continue;
+			if (n == max)
+				return n;
+			ret[n++] = last;
+		}
+	}
+	return n;
+}
+
 unsigned tickets_abandon(struct tickets *t, uint32_t peer, uint64_t before_ns)
 {
 	unsigned closed = 0;

@@ -39,6 +39,10 @@ int ticket_close(struct tickets *t, int64_t name, struct ticket_info *ret)
  * and goes on where it stopped. Control thread. */
 unsigned tickets_expire(struct tickets *t, uint64_t now_ns, uint64_t max_age_ns, unsigned budget);
 
+/* The processes, each once and without 0, that asked before @before_ns for what is still open: at
+ * most @max of them into @ret; how many. Looks at every slot. Control thread. */
+size_t tickets_peers(const struct tickets *t, uint64_t before_ns, uint32_t *ret, size_t max);
+
 /* Closes what process @peer (not 0) asked for before @before_ns, since it cannot tell the end; how
  * many. Looks at every slot. Control thread. */
 unsigned tickets_abandon(struct tickets *t, uint32_t peer, uint64_t before_ns);

@@ -343,7 +343,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	discover_status(c->discover, &s);
 	feedback_tick(c->feedback, now, c->conf->timeouts.ticket_ms * CLOCK_NS_PER_MS,
 		      haproxy_start(&s.haproxy), s.haproxy.last_good_ns);
-	retired_tick(&c->retired, c->tickets, s.haproxy.pid, s.haproxy.former_pid, now);
+	retired_tick(
+	    &c->retired, c->tickets,
+	    &(struct retired_haproxy){s.haproxy.pid, s.haproxy.former_pid, s.haproxy.last_good_ns},
+	    now);
 	nudge_tick(c->nudge, c->conf, s.haproxy.version, feedback_missing(c->feedback), now);
 	watch_tick(c->watch);
 	listen_to_beats(c);

@@ -1,8 +1,9 @@
 /*
- * A worker is known to be replaced when another one answers the runtime socket. What it asked for
- * within the last GRACE_NS may still be told of (its ring ends a little after the new process
- * begins), so that much is left for the next tick. Its number is kept until no such process is
- * there: a number that is given out again to the worker in charge is no longer retired.
+ * Every tick looks at who asked for the tickets that are open. A process that is no more ends
+ * nothing; a worker is known to be replaced when another one answers the runtime socket, be it that
+ * we saw the change, or that it is a child of the same master: we may have begun after the reload,
+ * and the old worker lasts for as long as its longest stream. What was asked for within the last
+ * GRACE_NS may still be told of (a worker's ring ends a little after the new process begins).
  *
  * Numbers are compared that come from two places: the kernel's, of a unix socket's other end, and
  * HAProxy's own word. In different PID namespaces the first is 0 or means another process, and then
@@ -10,16 +11,16 @@
  */
 #include "serve/retired.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/types.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/process.h"
 
 #define GRACE_NS (2 * CLOCK_NS_PER_S)
+/* How many processes are looked at in one tick; what they asked for is gone at the next. */
+#define PEERS_MAX 8
 
 static void drop(struct retired *r, uint32_t i)
 {
@@ -53,27 +54,48 @@ static void learn(struct retired *r, uint32_t pid, uint32_t former)
 	r->former = former;
 }
 
-void retired_tick(struct retired *r, struct tickets *t, uint32_t pid, uint32_t former,
+/* Before when @peer asked for what it cannot tell the end of; 0: it can. */
+static uint64_t retired_before(const struct retired *r, uint32_t peer, uint64_t known_ns,
+			       uint64_t now_ns)
+{
+	if (!process_there(peer))
+		return now_ns - GRACE_NS;
+	if (peer == r->current)
+		return 0;
+	for (uint32_t i = 0; i < r->n; i++)
+		if (r->pids[i] == peer)
+			return now_ns - GRACE_NS;
+	/* A sibling that asked only after the worker last answered may be its successor. */
+	if (r->current && known_ns > GRACE_NS && process_siblings(peer, r->current))
+		return (known_ns < now_ns ? known_ns : now_ns) - GRACE_NS;
+	return 0;
+}
+
+void retired_tick(struct retired *r, struct tickets *t, const struct retired_haproxy *h,
 		  uint64_t now_ns)
 {
+	uint32_t peers[PEERS_MAX];
 	unsigned given_up = 0;
 	struct log_line l;
 
-	learn(r, pid, former);
-	for (uint32_t i = 0; i < r->n; i++) {
-		bool gone = kill((pid_t)r->pids[i], 0) < 0 && errno == ESRCH;
-
-		if (tickets_open(t))
-			given_up +=
-			    tickets_abandon(t, r->pids[i], gone ? now_ns : now_ns - GRACE_NS);
-		if (gone)
+	learn(r, h->pid, h->former_pid);
+	for (uint32_t i = 0; i < r->n; i++)
+		if (!process_there(r->pids[i]))
 			drop(r, i--);
+	if (now_ns < GRACE_NS || !tickets_open(t))
+		return;
+	for (size_t n = tickets_peers(t, now_ns - GRACE_NS, peers, PEERS_MAX); n > 0; n--) {
+		uint64_t before = retired_before(r, peers[n - 1], h->answered_ns, now_ns);
+
+		if (before)
+			given_up += tickets_abandon(t, peers[n - 1], before);
 	}
 	if (!given_up)
 		return;
 	r->given_up += given_up;
 	log_begin(&l, LOG_LEVEL_INFO, "tickets_given_up");
 	log_int(&l, "tickets", given_up);
-	log_str(&l, "why", "asked for by a HAProxy worker that a reload has replaced");
+	log_str(&l, "why",
+		"asked for by a HAProxy worker that has ended, or that a reload has replaced");
 	log_end(&l);
 }

@@ -1,8 +1,9 @@
 /*
- * HAProxy workers that a reload has replaced. From the reload on their ring is silent (all
- * versions: haproxy issue 3436), though they still serve what they have and what comes on kept
- * connections. Their tickets can be closed by no line: they are given up, and the scrape counts
- * their requests as another's. Control thread.
+ * HAProxy workers that cannot tell any more how a request ended: those that are gone, and those
+ * that a reload has replaced. From the reload on their ring is silent (all versions: haproxy issue
+ * 3436), though they still serve what they have and what comes on kept connections. Their tickets
+ * can be closed by no line: they are given up, and the scrape counts their requests as another's.
+ * Control thread.
  */
 #ifndef SERVE_RETIRED_H
 #define SERVE_RETIRED_H
@@ -19,9 +20,13 @@ struct retired {
 	uint64_t given_up;          /* tickets */
 };
 
-/* To be called every second or so with the worker that answers the runtime socket and the one that
- * did before it; 0: not known. */
-void retired_tick(struct retired *r, struct tickets *t, uint32_t pid, uint32_t former,
+/* What the runtime socket tells of its HAProxy. */
+struct retired_haproxy {
+	uint32_t pid, former_pid; /* the worker that answers, the one that did before it; 0: none */
+	uint64_t answered_ns;     /* when it did last, clock_mono_ns(); 0: never */
+};
+/* To be called every second or so. */
+void retired_tick(struct retired *r, struct tickets *t, const struct retired_haproxy *h,
 		  uint64_t now_ns);
 
 #endif

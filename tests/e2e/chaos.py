@@ -243,6 +243,10 @@ def one_version(version, seconds, seed):
           + ", ".join(f"{n} {what}" for what, n in sorted(counts.items())), flush=True)
     for p in problems[:20]:
         print("  NOT BALANCED:", p, flush=True)
+    if problems:
+        first = chaos.faults[0][1]
+        print("  faults, in seconds: " + ", ".join(f"{name} {began - first:.1f} to {ended - first:.1f}"
+                                                   for name, began, ended in chaos.faults), flush=True)
     return not problems
 
 

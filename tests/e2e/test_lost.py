@@ -201,6 +201,34 @@ def test_old_worker_leaves_no_ticket(make_stack):
             c.close()
 
 
+def test_old_worker_leaves_no_ticket_in_a_new_agent(make_stack):
+    """An agent that began after the reload never saw the old worker in charge: it knows it by its
+    parent."""
+    s = make_stack()
+    plain = json.dumps({"model": LLAMA, "messages": [{"role": "user", "content": "x"}],
+                        "max_tokens": 1})
+    stream, _ = s.open_stream(LLAMA, 100000)
+    kept = [http.client.HTTPConnection("127.0.0.1", s.port, timeout=20) for _ in range(8)]
+    try:
+        for c in kept:
+            c.connect()
+        s.h.reload()
+        s.h.wait_agent("UP")
+        s.agent.kill()
+        s.agent.start()
+        s.h.wait_agent("UP")
+        for c in kept:
+            c.request("POST", CHAT, plain, {"content-type": "application/json"})
+            assert c.getresponse().status == 200
+        until(lambda: s.agent.tickets() == 0, 20, "the tickets are given up")
+        given_up = s.agent.metrics().get_one("spoa_inference_tickets_reclaimed_total", why="haproxy_replaced")
+        assert given_up == len(kept)
+    finally:
+        stream.close()
+        for c in kept:
+            c.close()
+
+
 def test_streams_go_on_over_a_reload_and_are_counted(make_stack):
     """The old worker serves its streams to the end. Its ring is silent from the reload on, in every
     version, so their ends are not told; the load must be right all the same."""

@@ -41,6 +41,13 @@ static void ask_for(struct scene *s, pid_t peer, uint64_t now_ns)
 	assert_true(ticket_open(s->t, 0, s->slot, 0, 0, (uint32_t)peer, now_ns) > 0);
 }
 
+static void tick(struct scene *s, pid_t pid, pid_t former, uint64_t now_ns)
+{
+	const struct retired_haproxy h = {(uint32_t)pid, (uint32_t)former, pid ? now_ns : 0};
+
+	retired_tick(&s->r, s->t, &h, now_ns);
+}
+
 /* A process that is there until it is killed. */
 static pid_t process(void)
 {
@@ -66,31 +73,33 @@ static void test_replaced(void **state)
 	pid_t first = process(), second = process();
 
 	(void)state;
-	retired_tick(&s.r, s.t, (uint32_t)first, 0, 10 * S);
+	tick(&s, first, 0, 10 * S);
 	ask_for(&s, first, 10 * S);
-	retired_tick(&s.r, s.t, (uint32_t)first, 0, 11 * S);
-	retired_tick(&s.r, s.t, 0, 0, 12 * S); /* it does not answer: nothing is known */
+	tick(&s, first, 0, 11 * S);
+	tick(&s, 0, 0, 12 * S); /* it does not answer: nothing is known */
 	assert_int_equal(tickets_open(s.t), 1);
 
 	/* The second answers: the first's are given up but for those just asked for. */
 	ask_for(&s, second, 20 * S);
 	ask_for(&s, first, 20 * S);
 	ask_for(&s, 0, 10 * S);
-	retired_tick(&s.r, s.t, (uint32_t)second, (uint32_t)first, 21 * S);
+	tick(&s, second, first, 21 * S);
 	assert_int_equal(s.r.given_up, 1);
 	assert_int_equal(tickets_open(s.t), 3);
-	retired_tick(&s.r, s.t, (uint32_t)second, (uint32_t)first, 23 * S);
+	tick(&s, second, first, 23 * S);
 	assert_int_equal(s.r.given_up, 2);
 
 	/* It goes on serving on the connections it has. */
 	ask_for(&s, first, 30 * S);
-	retired_tick(&s.r, s.t, (uint32_t)second, (uint32_t)first, 33 * S);
+	tick(&s, second, first, 33 * S);
 	assert_int_equal(s.r.given_up, 3);
 
-	/* It ends: what is left of it goes at once, and its number is forgotten. */
+	/* It ends: what is left of it goes, and its number is forgotten. */
 	ask_for(&s, first, 40 * S);
 	finish(first);
-	retired_tick(&s.r, s.t, (uint32_t)second, (uint32_t)first, 40 * S + 1);
+	tick(&s, second, first, 40 * S + 1);
+	assert_int_equal(s.r.given_up, 3);
+	tick(&s, second, first, 42 * S + 1);
 	assert_int_equal(s.r.given_up, 4);
 	assert_int_equal(s.r.n, 0);
 	assert_int_equal(tickets_open(s.t), 2); /* the second's, and the unknown's */
@@ -104,13 +113,13 @@ static void test_number_given_out_again(void **state)
 	pid_t a = process(), b = process();
 
 	(void)state;
-	retired_tick(&s.r, s.t, (uint32_t)a, 0, 10 * S);
-	retired_tick(&s.r, s.t, (uint32_t)b, (uint32_t)a, 11 * S);
+	tick(&s, a, 0, 10 * S);
+	tick(&s, b, a, 11 * S);
 	assert_int_equal(s.r.n, 1);
-	retired_tick(&s.r, s.t, (uint32_t)a, (uint32_t)b, 12 * S);
+	tick(&s, a, b, 12 * S);
 	assert_int_equal(s.r.n, 1);
 	ask_for(&s, a, 12 * S);
-	retired_tick(&s.r, s.t, (uint32_t)a, (uint32_t)b, 60 * S);
+	tick(&s, a, b, 60 * S);
 	assert_int_equal(tickets_open(s.t), 1);
 	finish(a);
 	finish(b);
@@ -124,17 +133,86 @@ static void test_quick(void **state)
 	pid_t a = process(), b = process(), c = process();
 
 	(void)state;
-	retired_tick(&s.r, s.t, (uint32_t)b, (uint32_t)a, 10 * S);
+	tick(&s, b, a, 10 * S);
 	ask_for(&s, a, 10 * S);
-	retired_tick(&s.r, s.t, (uint32_t)b, (uint32_t)a, 13 * S);
+	tick(&s, b, a, 13 * S);
 	assert_int_equal(s.r.given_up, 1);
 	ask_for(&s, b, 13 * S);
-	retired_tick(&s.r, s.t, (uint32_t)c, (uint32_t)a, 16 * S); /* a's number, given out again */
+	tick(&s, c, a, 16 * S); /* a's number, given out again */
 	assert_int_equal(s.r.given_up, 2);
 	assert_int_equal(s.r.n, 2);
 	finish(a);
 	finish(b);
 	finish(c);
+	end(&s);
+}
+
+/* The reload was before our time: the old worker is known by its parent. */
+static void test_before_our_time(void **state)
+{
+	struct scene s = begin();
+	pid_t old = process(), current = process();
+
+	(void)state;
+	tick(&s, current, 0, 10 * S);
+	ask_for(&s, old, 10 * S);
+	ask_for(&s, getpid(), 10 * S); /* of another HAProxy: it tells for itself */
+	ask_for(&s, current, 10 * S);
+	tick(&s, current, 0, 12 * S);
+	assert_int_equal(s.r.given_up, 0);
+	tick(&s, current, 0, 13 * S);
+	assert_int_equal(s.r.given_up, 1);
+	tick(&s, current, 0, 60 * S);
+	assert_int_equal(s.r.given_up, 1);
+	finish(old);
+	finish(current);
+	end(&s);
+}
+
+/* The worker that was known does not answer any more: its sibling is more likely its successor. */
+static void test_successor(void **state)
+{
+	struct scene s = begin();
+	struct retired_haproxy h;
+	pid_t current = process(), next = process();
+
+	(void)state;
+	h = (struct retired_haproxy){(uint32_t)current, 0, 10 * S};
+	retired_tick(&s.r, s.t, &h, 10 * S);
+	ask_for(&s, next, 9 * S);
+	retired_tick(&s.r, s.t, &h, 60 * S);
+	assert_int_equal(s.r.given_up, 0);
+	h.answered_ns = 61 * S;
+	h.pid = (uint32_t)next;
+	h.former_pid = (uint32_t)current;
+	retired_tick(&s.r, s.t, &h, 61 * S);
+	assert_int_equal(tickets_open(s.t), 1);
+	finish(current);
+	finish(next);
+	end(&s);
+}
+
+/* Its request lay in the socket still when it ended: no list has it. */
+static void test_gone_before_it_was_heard(void **state)
+{
+	struct scene s = begin();
+	pid_t gone = process(), killed = process();
+
+	(void)state;
+	finish(gone);
+	tick(&s, 0, 0, 10 * S);
+	ask_for(&s, gone, 10 * S);
+	tick(&s, 0, 0, 11 * S);
+	assert_int_equal(tickets_open(s.t), 1);
+	tick(&s, 0, 0, 13 * S);
+	assert_int_equal(tickets_open(s.t), 0);
+
+	/* The one in charge, killed, and nobody after it. */
+	tick(&s, killed, 0, 20 * S);
+	ask_for(&s, killed, 20 * S);
+	finish(killed);
+	tick(&s, 0, 0, 23 * S);
+	assert_int_equal(tickets_open(s.t), 0);
 	end(&s);
 }
 
@@ -147,14 +225,13 @@ static void test_many(void **state)
 	(void)state;
 	for (size_t i = 0; i < n; i++) {
 		pids[i] = process();
-		retired_tick(&s.r, s.t, (uint32_t)pids[i], i ? (uint32_t)pids[i - 1] : 0,
-			     (10 + i) * S);
+		tick(&s, pids[i], i ? pids[i - 1] : 0, (10 + i) * S);
 	}
 	assert_int_equal(s.r.n, RETIRED_MAX);
 	assert_int_equal(s.r.pids[RETIRED_MAX - 1], pids[n - 2]);
 	for (size_t i = 0; i < n; i++)
 		finish(pids[i]);
-	retired_tick(&s.r, s.t, 0, 0, 100 * S);
+	tick(&s, 0, 0, 100 * S);
 	assert_int_equal(s.r.n, 0);
 	end(&s);
 }
@@ -162,9 +239,9 @@ static void test_many(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_replaced),
-	    cmocka_unit_test(test_number_given_out_again),
-	    cmocka_unit_test(test_quick),
+	    cmocka_unit_test(test_replaced),  cmocka_unit_test(test_number_given_out_again),
+	    cmocka_unit_test(test_quick),     cmocka_unit_test(test_before_our_time),
+	    cmocka_unit_test(test_successor), cmocka_unit_test(test_gone_before_it_was_heard),
 	    cmocka_unit_test(test_many),
 	};
 
