@@ -66,7 +66,7 @@ tsan_all() {
 	local tests='' name
 	need tsan
 	for name in serve/test_{admin,admin_access,conn,control,feedback,health,listener,page,race,worker} pick/test_{pick,ticket} base/test_log \
-		observe/test_{scrape,scraper} net/test_{ask,http,http_client,dns} discover/test_{discover,haproxy}; do
+		observe/test_{scrape,scraper} net/test_{ask,http,http_client,dns} discover/test_{discover,discover_restart,haproxy}; do
 		[[ " $(own_malloc) " == *" ${name##*/} "* ]] || tests="$tests${tests:+|}${name##*/}"
 	done
 	export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1

@@ -11,12 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "unit/config/conf.h"
+#include "unit/discover/turn.h"
 
 #define INFO(pid, stopping)                                                                        \
 	"Name: HAProxy\nVersion: 3.0.1\nPid: " #pid "\nUptime_sec: 5\nStopping: " #stopping "\n\n"
@@ -96,24 +97,6 @@ static void on_failed(void *arg)
 	t.failed++;
 }
 
-static void turn(int ms)
-{
-	const struct timeval tv = {.tv_usec = ms * 1000};
-
-	event_base_loopexit(t.base, &tv);
-	event_base_dispatch(t.base);
-}
-
-#define wait_for(what)                                                                             \
-	do {                                                                                       \
-		time_t wait_end = time(NULL) + 20;                                                 \
-		while (!(what)) {                                                                  \
-			if (time(NULL) > wait_end)                                                 \
-				fail_msg("never: %s", #what);                                      \
-			turn(5);                                                                   \
-		}                                                                                  \
-	} while (0)
-
 static struct haproxy_status status(void)
 {
 	struct haproxy_status s;
@@ -129,13 +112,12 @@ static void answer(const char *text)
 
 	t.answer = text;
 	polls = status().polls;
-	wait_for(status().polls >= polls + 2);
+	TURN_UNTIL(t.base, status().polls >= polls + 2);
 }
 
 static int set_up(void **state)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
-	struct config_errors errors = {0};
 	struct haproxy_hooks hooks = {on_polled, on_failed, NULL};
 	char text[300];
 
@@ -153,7 +135,7 @@ static int set_up(void **state)
 		 "haproxy: {socket: %s, poll: 100ms, timeout: 150ms, max_answer: 4k}\n"
 		 "pools: {a: {}}\n",
 		 t.path);
-	assert_int_equal(config_parse("test", text, strlen(text), &t.conf, &errors), 0);
+	t.conf = conf_of(text);
 	t.endpoints = endpoints_new(16);
 	t.roster = roster_new(t.endpoints, NULL);
 	roster_options(t.roster, roster_group(t.roster, ROSTER_HAPROXY, "a", "a"),
@@ -201,20 +183,20 @@ static void test_wrong(void **state)
 	struct group *g = roster_find(t.roster, ROSTER_HAPROXY, "a");
 
 	(void)state;
-	wait_for(status().good);
+	TURN_UNTIL(t.base, status().good);
 	assert_string_equal(t.asked, "show info;show servers state;show stat -1 6 -1\n");
 	assert_int_equal(t.restarted, 1);
 	assert_int_equal(status().pid, 7);
 	assert_string_equal(status().version, "3.0.1");
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		answer(wrong[i].text);
-		wait_for(!status().good);
+		TURN_UNTIL(t.base, !status().good);
 		if (!strstr(status().error, wrong[i].error))
 			fail_msg("%s: \"%s\"", wrong[i].what, status().error);
 		assert_int_equal(g->n, 1);
 		assert_true(g->members[0]->standing.known);
 		answer(INFO(7, 0) ONE);
-		wait_for(status().good);
+		TURN_UNTIL(t.base, status().good);
 	}
 	assert_int_equal(t.changed, 1);
 	assert_int_equal(t.restarted, 1);
@@ -226,14 +208,14 @@ static void test_wrong(void **state)
 		memset(large, 'x', 7999);
 		large[7999] = '\0';
 		answer(large);
-		wait_for(!status().good);
+		TURN_UNTIL(t.base, !status().good);
 		answer(INFO(7, 0) ONE);
-		wait_for(status().good);
+		TURN_UNTIL(t.base, status().good);
 		free(large);
 	}
 	/* The socket is gone. */
 	unlink(t.path);
-	wait_for(!status().good && strstr(status().error, "No such file"));
+	TURN_UNTIL(t.base, !status().good && strstr(status().error, "No such file"));
 	assert_int_equal(g->n, 1);
 }
 
@@ -244,17 +226,17 @@ static void test_stopping(void **state)
 	int polled;
 
 	(void)state;
-	wait_for(status().good);
+	TURN_UNTIL(t.base, status().good);
 	polled = t.polled;
 	answer(INFO(7, 1) SERVERS("") STAT(""));
-	wait_for(status().ignored > 1);
+	TURN_UNTIL(t.base, status().ignored > 1);
 	polled = t.polled;
 	answer(INFO(7, 1) SERVERS("") STAT(""));
 	assert_int_equal(t.polled, polled);
 	assert_int_equal(g->n, 1);
 	assert_true(status().good);
 	answer(INFO(8, 0) SERVERS("a s2 10.0.0.2 2 0 1 80\n") STAT("a,BACKEND,UP,0,0,,0\n"));
-	wait_for(t.restarted == 2);
+	TURN_UNTIL(t.base, t.restarted == 2);
 	assert_string_equal(g->members[0]->place.name, "s2");
 }
 
@@ -267,11 +249,11 @@ static void test_stale(void **state)
 
 	(void)state;
 	t.answer = INFO(7, 0) SERVERS("a s1 10.0.0.1 0 0 1 80\n") STAT("a,s1,DOWN,9,0,3,0\n");
-	wait_for(status().good && g->n == 1);
+	TURN_UNTIL(t.base, status().good && g->n == 1);
 	flags = endpoint_flags(t.endpoints, g->members[0]->place.slot);
 	assert_int_equal(flags, ENDPOINT_DOWN | ENDPOINT_FULL);
 	answer("");
-	wait_for(!status().good);
+	TURN_UNTIL(t.base, !status().good);
 	assert_false(status().stale);
 	assert_int_equal(endpoint_flags(t.endpoints, g->members[0]->place.slot), flags);
 	haproxy_free(t.h);
@@ -284,15 +266,15 @@ static void test_stale(void **state)
 	}
 	fake += (HAPROXY_STALE_MS - 1) * CLOCK_NS_PER_MS;
 	t.failed = 0;
-	wait_for(t.failed > 0);
+	TURN_UNTIL(t.base, t.failed > 0);
 	assert_false(status().stale);
 	/* ask() measures its deadline by the same clock, so it moves between two polls. */
 	fake += 2 * CLOCK_NS_PER_MS;
-	wait_for(status().stale);
+	TURN_UNTIL(t.base, status().stale);
 	assert_int_equal(endpoint_flags(t.endpoints, g->members[0]->place.slot), 0);
 	assert_int_equal(g->n, 1);
 	t.answer = INFO(7, 0) SERVERS("a s1 10.0.0.1 0 0 1 80\n") STAT("a,s1,DOWN,9,0,3,0\n");
-	wait_for(status().good);
+	TURN_UNTIL(t.base, status().good);
 	assert_false(status().stale);
 	assert_int_equal(endpoint_flags(t.endpoints, g->members[0]->place.slot), flags);
 }

@@ -16,45 +16,9 @@
 #include "base/log.h"
 #include "config/config.h"
 #include "discover/kube/kubeconfig.h"
+#include "unit/folder.h"
 
 #define S CLOCK_NS_PER_S
-
-static char dir[] = "/tmp/test_kube_access.XXXXXX";
-
-static int setup(void **state)
-{
-	(void)state;
-	log_init(LOG_TARGET_STDERR, LOG_LEVEL_ERROR);
-	return mkdtemp(dir) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-	char command[128];
-
-	(void)state;
-	snprintf(command, sizeof(command), "rm -rf %s", dir);
-	return system(command);
-}
-
-static const char *in_dir(const char *name)
-{
-	static char path[4][256];
-	static unsigned turn;
-	char *p = path[turn++ % 4];
-
-	snprintf(p, sizeof(path[0]), "%s/%s", dir, name);
-	return p;
-}
-
-static void put(const char *name, const char *text)
-{
-	FILE *f = fopen(in_dir(name), "w");
-
-	assert_non_null(f);
-	fputs(text, f);
-	assert_int_equal(fclose(f), 0);
-}
 
 #define PEM_A "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 #define PEM_B "-----BEGIN CERTIFICATE-----\nBBBB\n-----END CERTIFICATE-----\n"
@@ -212,12 +176,12 @@ static void test_cut(void **state)
 
 static struct kube_access *open_kubeconfig(const char *text)
 {
-	struct kube_access_conf conf = {.kubeconfig = in_dir("config")};
+	struct kube_access_conf conf = {.kubeconfig = folder_path("config")};
 	struct kube_access *a = NULL;
 	struct config_errors errors;
 	int r;
 
-	put("config", text);
+	folder_put("config", text);
 	r = kube_access_new(&conf, &errors, &a);
 	config_errors_print(&errors, "config", stderr);
 	config_errors_deinit(&errors);
@@ -264,8 +228,8 @@ static void test_meaning(void **state)
 	kube_access_free(a);
 
 	/* Files beside the kubeconfig; data has the last word over them but for tokens. */
-	put("ca", PEM_A);
-	put("tok", "from-file\n");
+	folder_put("ca", PEM_A);
+	folder_put("tok", "from-file\n");
 	a = open_kubeconfig("current-context: x\n"
 			    "clusters: [{name: c, cluster: {server: 'https://h', "
 			    "certificate-authority: ca}}]\n"
@@ -299,38 +263,38 @@ static void refused(const struct kube_access_conf *conf, const char *wanted)
 
 static void test_files_missing(void **state)
 {
-	struct kube_access_conf conf = {.kubeconfig = in_dir("none")};
+	struct kube_access_conf conf = {.kubeconfig = folder_path("none")};
 
 	(void)state;
 	refused(&conf, "0:0: it cannot be used: there is no such file");
-	conf.kubeconfig = dir;
+	conf.kubeconfig = folder;
 	refused(&conf, "0:0: it cannot be used: it is no file");
-	put("config", AROUND("server: 'https://h', certificate-authority: gone"));
-	conf.kubeconfig = in_dir("config");
+	folder_put("config", AROUND("server: 'https://h', certificate-authority: gone"));
+	conf.kubeconfig = folder_path("config");
 	refused(&conf, "6:57: ");
 	refused(&conf, "gone cannot be used: there is no such file");
-	put("gone", "no pem");
+	folder_put("gone", "no pem");
 	refused(&conf, "gone cannot be used: there is no PEM text in it");
 
-	conf = (struct kube_access_conf){.host = "", .port = "443", .dir = dir};
+	conf = (struct kube_access_conf){.host = "", .port = "443", .dir = folder};
 	refused(&conf, "this is no pod");
 	conf.host = "10.0.0.1";
 	conf.port = "65536";
 	refused(&conf, "this is no pod");
 	conf.port = "443";
-	unlink(in_dir("ca.crt"));
-	put("token", "t");
+	unlink(folder_path("ca.crt"));
+	folder_put("token", "t");
 	refused(&conf, "/ca.crt cannot be used: there is no such file: a pod has it unless");
-	put("ca.crt", PEM_A);
-	put("token", " \n");
+	folder_put("ca.crt", PEM_A);
+	folder_put("token", " \n");
 	refused(&conf, "/token cannot be used: it is empty");
-	put("token", "a\r\nX-Evil: 1\n");
+	folder_put("token", "a\r\nX-Evil: 1\n");
 	refused(&conf, "/token cannot be used: white space or control characters");
 }
 
 static struct kube_access *open_pod(const char *host)
 {
-	struct kube_access_conf conf = {.dir = dir, .host = host, .port = "6443"};
+	struct kube_access_conf conf = {.dir = folder, .host = host, .port = "6443"};
 	struct kube_access *a = NULL;
 	struct config_errors errors;
 
@@ -351,9 +315,9 @@ static void test_pod(void **state)
 	};
 
 	(void)state;
-	put("ca.crt", PEM_A);
-	put("token", "one\n");
-	put("namespace", "inference");
+	folder_put("ca.crt", PEM_A);
+	folder_put("token", "one\n");
+	folder_put("namespace", "inference");
 	for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
 		struct kube_access *a = open_pod(hosts[i].host);
 
@@ -366,7 +330,7 @@ static void test_pod(void **state)
 	setenv("KUBERNETES_SERVICE_HOST", "::1", 1);
 	setenv("KUBERNETES_SERVICE_PORT", "7443", 1);
 	{
-		struct kube_access_conf conf = {.dir = dir};
+		struct kube_access_conf conf = {.dir = folder};
 		struct kube_access *a = NULL;
 		struct config_errors errors;
 
@@ -380,12 +344,6 @@ static void test_pod(void **state)
 }
 
 /* The kubelet swaps a link: the old and the new have other inodes. */
-static void swap(const char *name, const char *text)
-{
-	put("new", text);
-	assert_int_equal(rename(in_dir("new"), in_dir(name)), 0);
-}
-
 static void test_rotation(void **state)
 {
 	struct kube_credentials c;
@@ -393,13 +351,13 @@ static void test_rotation(void **state)
 	uint64_t version;
 
 	(void)state;
-	put("ca.crt", PEM_A);
-	put("token", "one");
+	folder_put("ca.crt", PEM_A);
+	folder_put("token", "one");
 	a = open_pod("h");
 	kube_access_get(a, 100 * S, &c);
 	assert_string_equal(c.authorization, "Bearer one");
 	version = c.version;
-	swap("token", "two\n");
+	folder_swap("token", "two\n");
 	/* Within the same second nobody looks. */
 	kube_access_get(a, 100 * S + S / 2, &c);
 	assert_string_equal(c.authorization, "Bearer one");
@@ -411,21 +369,21 @@ static void test_rotation(void **state)
 	version = c.version;
 	assert_false(kube_access_refused(a, version, 101 * S));
 	/* At once after a 401. */
-	swap("token", "three");
+	folder_swap("token", "three");
 	assert_true(kube_access_refused(a, version, 101 * S));
 	kube_access_get(a, 101 * S, &c);
 	assert_string_equal(c.authorization, "Bearer three");
 	/* A CA that is renewed, and a token that is gone, empty, a folder: what was stays. */
-	swap("ca.crt", PEM_B);
-	unlink(in_dir("token"));
+	folder_swap("ca.crt", PEM_B);
+	unlink(folder_path("token"));
 	kube_access_get(a, 103 * S, &c);
 	assert_true(view_eq(c.ca, VIEW_LIT(PEM_B)));
 	assert_string_equal(c.authorization, "Bearer three");
-	put("token", "");
+	folder_put("token", "");
 	kube_access_get(a, 105 * S, &c);
 	assert_string_equal(c.authorization, "Bearer three");
 	version = c.version;
-	swap("token", "three");
+	folder_swap("token", "three");
 	kube_access_get(a, 107 * S, &c);
 	assert_int_equal(c.version, version);
 	/* Written over with the times kept: seen within the minute. */
@@ -433,8 +391,8 @@ static void test_rotation(void **state)
 		struct stat st;
 		FILE *f;
 
-		assert_int_equal(stat(in_dir("token"), &st), 0);
-		f = fopen(in_dir("token"), "r+");
+		assert_int_equal(stat(folder_path("token"), &st), 0);
+		f = fopen(folder_path("token"), "r+");
 		fputs("THREE", f);
 		fclose(f);
 		kube_access_get(a, 107 * S + 1, &c);
@@ -445,6 +403,12 @@ static void test_rotation(void **state)
 	kube_access_free(a);
 }
 
+static int setup(void **state)
+{
+	log_init(LOG_TARGET_STDERR, LOG_LEVEL_ERROR);
+	return folder_make(state);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -453,5 +417,5 @@ int main(void)
 	    cmocka_unit_test(test_pod),        cmocka_unit_test(test_rotation),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, setup, folder_drop);
 }

@@ -21,6 +21,7 @@
 #include "discover/kube/kubeconfig.h"
 #include "discover/kube/query.h"
 #include "failmalloc.h"
+#include "unit/folder.h"
 
 #define PEM64 "LS0tLS1CRUdJTiBYLS0tLS0K"
 
@@ -82,19 +83,6 @@ static void test_kubeconfig(void **state)
 			  "users: [{name: u, user: {exec: {}, client-key: x}}]\n");
 }
 
-static char dir[] = "/tmp/test_kube_memory.XXXXXX";
-
-static void put(const char *name, const char *text)
-{
-	char path[128];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	f = fopen(path, "w");
-	fputs(text, f);
-	fclose(f);
-}
-
 static int open_pod(void *arg)
 {
 	const struct kube_access_conf conf = {.dir = arg, .host = "::1", .port = "443"};
@@ -140,16 +128,16 @@ static void test_access(void **state)
 	char path[128];
 
 	(void)state;
-	put("token", "t\n");
-	put("ca.crt", "-----BEGIN X-----\n");
-	put("namespace", "n\n");
-	put("config", "current-context: x\n"
-		      "clusters: [{name: c, cluster: {server: 'https://h', "
-		      "certificate-authority: ca.crt}}]\n"
-		      "contexts: [{name: x, context: {cluster: c, user: u}}]\n"
-		      "users: [{name: u, user: {username: a, password: b}}]\n");
-	each(open_pod, dir);
-	snprintf(path, sizeof(path), "%s/config", dir);
+	folder_put("token", "t\n");
+	folder_put("ca.crt", "-----BEGIN X-----\n");
+	folder_put("namespace", "n\n");
+	folder_put("config", "current-context: x\n"
+			     "clusters: [{name: c, cluster: {server: 'https://h', "
+			     "certificate-authority: ca.crt}}]\n"
+			     "contexts: [{name: x, context: {cluster: c, user: u}}]\n"
+			     "users: [{name: u, user: {username: a, password: b}}]\n");
+	each(open_pod, folder);
+	snprintf(path, sizeof(path), "%s/config", folder);
 	each(open_kubeconfig, path);
 }
 
@@ -235,7 +223,7 @@ static void count(const char *namespace, const char *name, void *arg)
 	++*(size_t *)arg;
 }
 
-/* What put() took is there, and swept once. */
+/* What folder_put() took is there, and swept once. */
 static int keys(void *arg)
 {
 	struct kube_keyset *s = kube_keyset_new();
@@ -290,18 +278,8 @@ static void test_small(void **state)
 
 static int setup(void **state)
 {
-	(void)state;
 	log_init(LOG_TARGET_STDERR, LOG_LEVEL_ERROR);
-	return mkdtemp(dir) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-	char command[128];
-
-	(void)state;
-	snprintf(command, sizeof(command), "rm -rf %s", dir);
-	return system(command);
+	return folder_make(state);
 }
 
 int main(void)
@@ -313,5 +291,5 @@ int main(void)
 	    cmocka_unit_test(test_small),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, setup, folder_drop);
 }

@@ -16,11 +16,11 @@
 #include "config/config.h"
 #include "discover/kube/access.h"
 #include "net/timer.h"
+#include "unit/folder.h"
 #include "unit/net/peer.h"
 
 #define MANY 64
 
-static char dir[] = "/tmp/test_kube_writer.XXXXXX";
 static const struct kube_resource pools = {"inference.networking.k8s.io", "v1", "inferencepools"};
 static const struct kube_resource classes = {"gateway.networking.k8s.io", "v1", "gatewayclasses"};
 
@@ -167,20 +167,16 @@ static struct world *world_new(struct kube_writer_conf conf)
 	struct world *w = calloc(1, sizeof(*w));
 	struct kube_access_conf access = {0};
 	struct config_errors errors;
-	char path[128];
-	FILE *f;
+	char text[256];
 
 	pthread_mutex_init(&w->server.lock, NULL);
 	w->server.peer = peer_start(serve, &w->server);
 	w->base = event_base_new();
-	snprintf(path, sizeof(path), "%s/config", dir);
-	f = fopen(path, "w");
-	fprintf(f,
-		"current-context: x\ncontexts: [{name: x, context: {cluster: c}}]\n"
-		"clusters: [{name: c, cluster: {server: 'http://127.0.0.1:%u/base'}}]\n",
-		w->server.peer->port);
-	fclose(f);
-	access.kubeconfig = path;
+	snprintf(text, sizeof(text),
+		 "current-context: x\ncontexts: [{name: x, context: {cluster: c}}]\n"
+		 "clusters: [{name: c, cluster: {server: 'http://127.0.0.1:%u/base'}}]\n",
+		 w->server.peer->port);
+	access.kubeconfig = folder_put("config", text);
 	assert_int_equal(kube_access_new(&access, &errors, &w->access), 0);
 	config_errors_deinit(&errors);
 	w->client = kube_client_new(w->base, w->access);
@@ -461,19 +457,9 @@ static void test_server_gone(void **state)
 
 static int setup(void **state)
 {
-	(void)state;
 	signal(SIGPIPE, SIG_IGN);
 	log_init(LOG_TARGET_STDERR, LOG_LEVEL_ERROR);
-	return mkdtemp(dir) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-	char command[128];
-
-	(void)state;
-	snprintf(command, sizeof(command), "rm -rf %s", dir);
-	return system(command);
+	return folder_make(state);
 }
 
 int main(void)
@@ -484,5 +470,5 @@ int main(void)
 	    cmocka_unit_test(test_who_waits),    cmocka_unit_test(test_server_gone),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, setup, folder_drop);
 }

@@ -9,13 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 #include "base/log.h"
 #include "discover/listed.h"
 #include "net/dns.h"
+#include "unit/config/conf.h"
+#include "unit/discover/turn.h"
 
 static struct {
 	struct event_base *base;
@@ -81,24 +82,6 @@ static void serve(evutil_socket_t fd, short what, void *arg)
 	sendto(fd, m, at, 0, (struct sockaddr *)&from, from_len);
 }
 
-static void turn(int ms)
-{
-	const struct timeval tv = {.tv_usec = ms * 1000};
-
-	event_base_loopexit(t.base, &tv);
-	event_base_dispatch(t.base);
-}
-
-#define wait_for(what)                                                                             \
-	do {                                                                                       \
-		time_t wait_end = time(NULL) + 20;                                                 \
-		while (!(what)) {                                                                  \
-			if (time(NULL) > wait_end)                                                 \
-				fail_msg("never: %s", #what);                                      \
-			turn(5);                                                                   \
-		}                                                                                  \
-	} while (0)
-
 static void on_changed(void *arg)
 {
 	(void)arg;
@@ -157,15 +140,11 @@ static int tear_down(void **state)
 
 static struct group *configure(const char *pools, enum roster_source source)
 {
-	struct config_errors errors = {0};
 	struct group *g;
 	char text[500];
 
 	snprintf(text, sizeof(text), "dns: {min_ttl: 100ms, max_ttl: 200ms}\npools: %s\n", pools);
-	if (config_parse("test", text, strlen(text), &t.conf, &errors) < 0) {
-		config_errors_print(&errors, "test", stderr);
-		fail();
-	}
+	t.conf = conf_of(text);
 	g = roster_group(t.roster, source, "a", "a");
 	assert_non_null(g);
 	roster_options(t.roster, g, &t.conf->pools[0], false);
@@ -201,7 +180,7 @@ static void test_pool(void **state)
 	g = configure("{a: {dns: 'models.test:8000,8001'}}", ROSTER_DNS);
 	assert_int_equal(names_pending(t.names), 1);
 	assert_false(g->known);
-	wait_for(view().ended);
+	TURN_UNTIL(t.base, view().ended);
 	assert_int_equal(names_pending(t.names), 0);
 	assert_false(view().answered);
 	assert_false(g->known);
@@ -210,7 +189,7 @@ static void test_pool(void **state)
 	t.silent = false;
 	t.four = "12";
 	t.six = "3";
-	wait_for(g->n == 6);
+	TURN_UNTIL(t.base, g->n == 6);
 	assert_true(g->known);
 	assert_true(has(g, "10.0.0.1:8000") && has(g, "10.0.0.1:8001"));
 	assert_true(has(g, "10.0.0.2:8000") && has(g, "[2001:db8::3]:8001"));
@@ -223,29 +202,29 @@ static void test_pool(void **state)
 	t.four = "21";
 	t.changed = 0;
 	asked = t.asked;
-	wait_for(t.asked > asked + 6);
+	TURN_UNTIL(t.base, t.asked > asked + 6);
 	assert_int_equal(t.changed, 0);
 
 	/* No such name, an empty answer, a failure, silence: the last good answer stays. */
 	t.rcode = 3;
-	wait_for(view().failures > 1);
+	TURN_UNTIL(t.base, view().failures > 1);
 	assert_true(view().refused);
 	assert_non_null(view().error);
 	assert_int_equal(g->n, 6);
 	t.rcode = 0;
 	t.four = t.six = "";
-	wait_for(view().failures > 3);
+	TURN_UNTIL(t.base, view().failures > 3);
 	t.rcode = 2;
-	wait_for(view().failures > 4);
+	TURN_UNTIL(t.base, view().failures > 4);
 	t.silent = true;
-	wait_for(view().failures > 5);
+	TURN_UNTIL(t.base, view().failures > 5);
 	assert_int_equal(g->n, 6);
 	assert_int_equal(g->members[0]->place.slot, slot);
 
 	t.silent = false;
 	t.rcode = 0;
 	t.four = "1";
-	wait_for(g->n == 2);
+	TURN_UNTIL(t.base, g->n == 2);
 	assert_int_equal(view().failures, 0);
 	assert_int_equal(g->members[0]->place.slot, slot);
 }
@@ -265,13 +244,13 @@ static void test_listed(void **state)
 	    " '10.9.9.9:81']}}",
 	    ROSTER_LISTED);
 	/* Not resolved: there by its HAProxy name, or not yet. */
-	wait_for(names_pending(t.names) == 0);
+	TURN_UNTIL(t.base, names_pending(t.names) == 0);
 	assert_int_equal(g->n, 2);
 	assert_true(has(g, "s2") && has(g, "10.9.9.9:81"));
 	assert_null(g->members[0]->place.url);
 	slot = g->members[0]->place.slot;
 	t.rcode = 0;
-	wait_for(g->n == 3 && g->members[1]->place.url);
+	TURN_UNTIL(t.base, g->n == 3 && g->members[1]->place.url);
 	p = &g->members[0]->place;
 	assert_string_equal(p->name, "one.test:443");
 	assert_string_equal(p->url, "https://one.test:443");
@@ -281,11 +260,11 @@ static void test_listed(void **state)
 	slot = p->slot;
 	t.four = "45";
 	t.changed = 0;
-	wait_for(t.changed >= 2);
+	TURN_UNTIL(t.base, t.changed >= 2);
 	assert_int_equal(g->members[0]->place.slot, slot);
 	assert_string_equal(g->members[0]->place.connect_to, "10.0.0.5");
 	t.four = "46";
-	wait_for(strcmp(g->members[0]->place.connect_to, "10.0.0.4") == 0);
+	TURN_UNTIL(t.base, strcmp(g->members[0]->place.connect_to, "10.0.0.4") == 0);
 	assert_int_not_equal(g->members[0]->place.slot, slot);
 }
 

@@ -1,0 +1,234 @@
+/*
+ * A reflector and the API server of the test that it follows: what is held here must be what the
+ * server holds in the end, and nothing that exists may ever be told as removed.
+ */
+#ifndef UNIT_DISCOVER_MIRROR_H
+#define UNIT_DISCOVER_MIRROR_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <cJSON.h>
+#include <event2/event.h>
+#include <signal.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "discover/kube/access.h"
+#include "discover/kube/reflector.h"
+#include "net/timer.h"
+#include "unit/discover/apiserver.h"
+#include "unit/folder.h"
+
+struct mirror {
+	struct api *api;
+	struct event_base *base;
+	struct kube_access *access;
+	struct kube_client *client;
+	struct kube_reflector *r;
+	struct timer *tick;
+	bool (*until)(struct mirror *w);
+	long deadline_ms;
+
+	long held[API_OBJECTS];
+	int begins, syncs, upserts, removes, states, odd;
+	bool trusting; /* a removal is not compared with the server */
+	enum kube_reflector_state state, seen[8];
+};
+
+static inline int mirror_number(const char *name)
+{
+	assert_int_equal(name[0], 'o');
+	return atoi(name + 1);
+}
+
+static inline void mirror_begin(void *arg)
+{
+	((struct mirror *)arg)->begins++;
+}
+
+static inline void mirror_upsert(const struct cJSON *object, void *arg)
+{
+	struct mirror *w = arg;
+	const cJSON *m = cJSON_GetObjectItem(object, "metadata");
+	const char *name = cJSON_GetObjectItem(m, "name")->valuestring;
+
+	w->upserts++;
+	/* managedFields are left out on the way. */
+	if (cJSON_GetArraySize(cJSON_GetObjectItem(m, "managedFields")) != 0)
+		w->odd++;
+	if (name[0] != 'o') {
+		w->odd++;
+		return;
+	}
+	w->held[mirror_number(name)] = atol(cJSON_GetObjectItem(m, "resourceVersion")->valuestring);
+}
+
+static inline void mirror_remove(const char *namespace, const char *name, void *arg)
+{
+	struct mirror *w = arg;
+	int n = mirror_number(name);
+	bool there;
+
+	assert_string_equal(namespace, "ns");
+	w->removes++;
+	w->held[n] = 0;
+	/* It may have come back by now, but then under a later version. */
+	API_WITH(w->api, there = w->api->held[n] && w->api->held[n] < w->api->version - 50);
+	if (there && !w->trusting)
+		fail_msg("o%d exists", n);
+}
+
+static inline void mirror_synced(void *arg)
+{
+	((struct mirror *)arg)->syncs++;
+}
+
+static inline void mirror_state(const struct kube_reflector_status *s, void *arg)
+{
+	struct mirror *w = arg;
+
+	w->states++;
+	w->state = s->state;
+	w->seen[s->state]++;
+}
+
+static inline void mirror_tick(void *arg)
+{
+	struct mirror *w = arg;
+
+	if (w->until(w) || api_ms() > w->deadline_ms)
+		event_base_loopbreak(w->base);
+}
+
+static inline struct mirror *mirror_new(void)
+{
+	struct mirror *w = calloc(1, sizeof(*w));
+	struct kube_access_conf conf = {0};
+	struct config_errors errors;
+	char text[512];
+
+	w->api = api_start();
+	w->base = event_base_new();
+	snprintf(text, sizeof(text),
+		 "current-context: x\ncontexts: [{name: x, context: {cluster: c, user: u}}]\n"
+		 "clusters: [{name: c, cluster: {server: 'http://127.0.0.1:%u'}}]\n"
+		 "users: [{name: u, user: {tokenFile: token}}]\n",
+		 w->api->peer->port);
+	folder_put("token", "one");
+	conf.kubeconfig = folder_put("config", text);
+	assert_int_equal(kube_access_new(&conf, &errors, &w->access), 0);
+	config_errors_deinit(&errors);
+	w->client = kube_client_new(w->base, w->access);
+	w->tick = timer_new(w->base, mirror_tick, w);
+	assert_int_equal(timer_every(w->tick, 2 * CLOCK_NS_PER_MS), 0);
+	return w;
+}
+
+static inline struct kube_reflector_conf mirror_conf(void)
+{
+	return (struct kube_reflector_conf){
+	    .resource = {"inference.networking.k8s.io", "v1", "inferencepools"},
+	    .page = 7,
+	    .watch_s = 20,
+	    .idle_ms = 5000,
+	    .retry_ms = 1,
+	    .retry_max_ms = 20,
+	    .absent_ms = 1,
+	};
+}
+
+static inline void mirror_start(struct mirror *w, struct kube_reflector_conf conf)
+{
+	static const struct kube_reflector_hooks hooks = {
+	    mirror_begin, mirror_upsert, mirror_remove, mirror_synced, mirror_state};
+
+	w->r = kube_reflector_new(w->client, &conf, &hooks, w);
+	assert_non_null(w->r);
+}
+
+static inline void mirror_free(struct mirror *w)
+{
+	kube_reflector_free(w->r);
+	kube_client_free(w->client);
+	kube_access_free(w->access);
+	timer_free(w->tick);
+	assert_int_equal(event_base_get_num_events(w->base, EVENT_BASE_COUNT_ADDED), 0);
+	event_base_free(w->base);
+	api_free(w->api);
+	free(w);
+}
+
+/* Runs the loop until @until; that it happens at all is the test's, when is not. */
+static inline void mirror_run(struct mirror *w, bool (*until)(struct mirror *w))
+{
+	w->until = until;
+	w->deadline_ms = api_ms() + 20000;
+	event_base_dispatch(w->base);
+	if (!until(w)) {
+		const struct kube_reflector_status *s = kube_reflector_status(w->r);
+
+		fail_msg("never: state %s, version %s, objects %zu, last %s %s: %s",
+			 kube_reflector_state_name(s->state), s->version, s->objects, s->verb,
+			 kube_failure_name(s->last.failure), s->last.message);
+	}
+}
+
+static inline bool mirror_same(struct mirror *w)
+{
+	bool same;
+
+	API_WITH(w->api, same = memcmp(w->held, w->api->held, sizeof(w->held)) == 0);
+	return same && w->state == KUBE_REFLECTOR_WATCHING;
+}
+
+static inline bool mirror_nothing(struct mirror *w)
+{
+	(void)w;
+	return false;
+}
+
+/* For so long, whatever happens. */
+static inline void mirror_pass(struct mirror *w, int ms)
+{
+	w->until = mirror_nothing;
+	w->deadline_ms = api_ms() + ms;
+	event_base_dispatch(w->base);
+}
+
+static inline void mirror_populate(struct mirror *w, int n)
+{
+	for (int i = 0; i < n; i++)
+		api_event(w->api, 'A', i, NULL);
+}
+
+/* The n-th request whose target holds @text. */
+static inline const char *mirror_asked(struct mirror *w, const char *text, int n)
+{
+	const char *found = NULL;
+
+	API_WITH(
+	    w->api, for (int i = 0; i < w->api->nasked && !found; i++) {
+		    if (strstr(w->api->asked[i], text) && n-- == 0)
+			    found = w->api->asked[i];
+	    });
+	return found;
+}
+
+static inline bool mirror_ill(struct mirror *w)
+{
+	return w->state == KUBE_REFLECTOR_FAILING || w->state == KUBE_REFLECTOR_FORBIDDEN ||
+	       w->state == KUBE_REFLECTOR_ABSENT;
+}
+
+static inline int mirror_setup(void **state)
+{
+	signal(SIGPIPE, SIG_IGN);
+	log_init(LOG_TARGET_STDERR, LOG_LEVEL_ERROR);
+	return folder_make(state);
+}
+
+#endif
