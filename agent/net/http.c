@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/queue.h>
 
 #include "base/clock.h"
@@ -235,6 +236,25 @@ static enum http_error error_of(CURLcode code)
 	}
 }
 
+/* libcurl counts milliseconds in the commonest two: the same trouble would be new each time to
+ * whoever logs what is new. */
+static const char *detail_of(struct http_transfer *t, CURLcode code)
+{
+	curl_off_t connected = 0;
+	long number = 0;
+
+	if (code == CURLE_OPERATION_TIMEDOUT) {
+		curl_easy_getinfo(t->easy, CURLINFO_CONNECT_TIME_T, &connected);
+		return connected ? "no whole answer in time" : "no connection in time";
+	}
+	if (code == CURLE_COULDNT_CONNECT) {
+		curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &number);
+		if (number)
+			return strerror((int)number);
+	}
+	return t->detail[0] ? t->detail : curl_easy_strerror(code);
+}
+
 static void tell(struct http_transfer *t, CURLcode code)
 {
 	struct http_answer answer = {.error = t->in.error, .detail = "", .body = {"", 0}};
@@ -258,7 +278,7 @@ static void tell(struct http_transfer *t, CURLcode code)
 	if (t->in.why)
 		answer.detail = t->in.why;
 	else if (code != CURLE_OK)
-		answer.detail = t->detail[0] ? t->detail : curl_easy_strerror(code);
+		answer.detail = detail_of(t, code);
 	transfer_unlink(t);
 	t->state = TRANSFER_TELLING;
 	t->done(&answer, t->arg);
