@@ -105,7 +105,7 @@ static enum json_result run(struct json *j, const struct span *text, const char 
 	bool in_key = j->in_key;
 	int64_t string_at = j->string_at;
 	enum json_state state = j->state;
-	struct text_lead lead = {j->need, j->lo, j->hi};
+	struct text_lead lead = {0, 0, 0};
 	struct patience patience = {0, 0};
 	char c;
 
@@ -146,8 +146,10 @@ resume:
 	case JSON_ESCAPE:
 		goto escape;
 	case JSON_HEX:
+		lead.need = j->need;
 		goto hex;
 	case JSON_UTF8:
+		lead = (struct text_lead){j->need, j->lo, j->hi};
 		goto utf8_rest;
 	case JSON_MINUS:
 		goto minus;

@@ -10,7 +10,13 @@
  *
  * A field counts once the delimiter after it was seen. Lines end in CRLF alone: a reader that also
  * took LF would find fields in files. What precedes the first delimiter and follows the closing
- * one is skipped.
+ * one is skipped, but a delimiter behind the closing one is an error: seen from the end alone, what
+ * follows it would be parts like all others.
+ *
+ * Servers' readers differ in RFC 2231's forms (name*=, name*0=, filename*=; RFC 7578 §4.2 wants
+ * none of them), some taking them for the name and some not, and in a name that is neither quoted
+ * nor a token. A field that one of them calls "model" and another does not would let a request in
+ * under one name and be served under another, so these are errors, too, where they bear on a name.
  */
 
 #define NEEDLE_MAX (4 + MULTIPART_BOUNDARY_MAX)
@@ -97,12 +103,21 @@ static enum delimiter next_delimiter(const struct reader *r, int64_t from, int64
 }
 
 struct part {
-	bool disposition, named, is_model, is_file;
+	bool disposition, named, is_model, is_file, may_be_file;
 };
 
 static bool name_is(struct view name, const char *want)
 {
 	return view_caseeq(name, view_str(want));
+}
+
+/* NAME*, NAME*0, NAME*0*: the parameter in one of RFC 2231's forms. */
+static bool name_is_extended(struct view name, const char *want)
+{
+	size_t len = strlen(want);
+
+	return name.len > len && name.ptr[len] == '*' &&
+	       name_is((struct view){name.ptr, len}, want);
 }
 
 /* Content-Disposition: [form-data; name=…; filename=…]. NULL or what is wrong. */
@@ -121,15 +136,25 @@ static const char *read_disposition(struct part *part, struct view value)
 
 			if (part->named)
 				return "a part with two names";
+			if (!param_is_plain(&param))
+				return "a name that is not one token or quoted string";
 			part->named = true;
 			part->is_model =
 			    param_value(&param, buf, sizeof(buf), &name) == PARAM_READ &&
 			    view_eq(name, VIEW_LIT("model"));
-		} else if (name_is(param.name, "filename") || name_is(param.name, "filename*")) {
+		} else if (name_is_extended(param.name, "name")) {
+			return "a name in the form of RFC 2231";
+		} else if (name_is(param.name, "filename")) {
 			part->is_file = true;
+		} else if (name_is_extended(param.name, "filename")) {
+			part->may_be_file = true;
 		}
 	}
-	return result == PARAM_BAD ? "a quote that does not end in Content-Disposition" : NULL;
+	if (result == PARAM_BAD)
+		return "a Content-Disposition that cannot be read";
+	if (part->is_model && part->may_be_file && !part->is_file)
+		return "a field \"model\" with filename* alone";
+	return NULL;
 }
 
 static const char *read_header(struct part *part, const struct reader *r, int64_t at, int64_t len)
@@ -225,7 +250,16 @@ enum multipart_result multipart_read(struct multipart *m, const struct span *tex
 			m->model_len = at > body ? at - body : 0;
 		}
 	}
-	return kind == DELIMITER_CLOSE ? MULTIPART_CLOSED : MULTIPART_OPEN;
+	if (kind != DELIMITER_CLOSE)
+		return MULTIPART_OPEN;
+	/* the CRLF of the closing line may be the next delimiter's, too */
+	kind = next_delimiter(&r, next - 2, &at, &next);
+	if (kind == DELIMITER_PART || kind == DELIMITER_CLOSE) {
+		m->why = "a multipart delimiter behind the closing one";
+		m->at = at;
+		return MULTIPART_BAD;
+	}
+	return MULTIPART_CLOSED;
 }
 
 bool multipart_boundary(struct view content_type, char buf[MULTIPART_BOUNDARY_MAX],
@@ -236,9 +270,15 @@ bool multipart_boundary(struct view content_type, char buf[MULTIPART_BOUNDARY_MA
 	bool found = false;
 
 	while ((result = param_next(&content_type, &param)) == PARAM_READ) {
+		if (name_is_extended(param.name, "boundary"))
+			return false;
 		if (!name_is(param.name, "boundary"))
 			continue;
-		if (found || param_value(&param, buf, MULTIPART_BOUNDARY_MAX, ret) == PARAM_BAD ||
+		/* no letter that a boundary may have needs escaping, and not every reader undoes it
+		 */
+		if (found || param.followed ||
+		    (param.raw.len && memchr(param.raw.ptr, '\\', param.raw.len)) ||
+		    param_value(&param, buf, MULTIPART_BOUNDARY_MAX, ret) == PARAM_BAD ||
 		    ret->len == 0)
 			return false;
 		found = true;

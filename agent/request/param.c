@@ -2,13 +2,28 @@
 
 /*
  * Read as the common servers read it: blanks around the equals sign and empty parameters pass, a
- * folded line counts as a blank. A quote that never ends is an error, since two readers would
- * split what follows in two ways.
+ * folded line counts as a blank. What two readers would split or name in two ways is an error: a
+ * quote that never ends, and a name that is no token (RFC 9110 §5.6.2), since some strip quotes,
+ * control characters or no-break spaces off it and others do not.
  */
 
 static bool is_lws(char c)
 {
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+static bool is_token(struct view v)
+{
+	static const char others[] = "!#$%&'*+-.^_`|~";
+
+	for (size_t i = 0; i < v.len; i++) {
+		char c = v.ptr[i];
+
+		if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') &&
+		    !memchr(others, c, sizeof(others) - 1))
+			return false;
+	}
+	return v.len > 0;
 }
 
 static void skip(struct view *v, size_t n)
@@ -34,11 +49,17 @@ static struct view token(struct view *v, const char *stops)
 	return t;
 }
 
+static bool is_followed(struct view rest)
+{
+	skip_lws(&rest);
+	return rest.len && rest.ptr[0] != ';';
+}
+
 enum param_result param_next(struct view *rest, struct param *ret)
 {
 	const char *semicolon;
 
-	*ret = (struct param){VIEW_NULL, VIEW_NULL, false};
+	*ret = (struct param){.quoted = false};
 	do {
 		semicolon = rest->len ? memchr(rest->ptr, ';', rest->len) : NULL;
 		if (!semicolon)
@@ -47,6 +68,8 @@ enum param_result param_next(struct view *rest, struct param *ret)
 		skip_lws(rest);
 		ret->name = token(rest, ";=");
 	} while (ret->name.len == 0);
+	if (!is_token(ret->name))
+		return PARAM_BAD;
 	skip_lws(rest);
 	if (rest->len == 0 || rest->ptr[0] != '=')
 		return PARAM_READ;
@@ -54,6 +77,7 @@ enum param_result param_next(struct view *rest, struct param *ret)
 	skip_lws(rest);
 	if (rest->len == 0 || rest->ptr[0] != '"') {
 		ret->raw = token(rest, ";");
+		ret->followed = is_followed(*rest);
 		return PARAM_READ;
 	}
 	skip(rest, 1);
@@ -70,7 +94,13 @@ enum param_result param_next(struct view *rest, struct param *ret)
 	if (rest->len == 0)
 		return PARAM_BAD;
 	skip(rest, 1);
+	ret->followed = is_followed(*rest);
 	return PARAM_READ;
+}
+
+bool param_is_plain(const struct param *p)
+{
+	return !p->followed && (p->quoted || p->raw.len == 0 || is_token(p->raw));
 }
 
 enum param_result param_value(const struct param *p, char *buf, size_t size, struct view *ret)
