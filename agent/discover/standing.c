@@ -4,7 +4,7 @@
  * Two rules look at the group as a whole.
  *
  * A backup server serves while no other server can (HAProxy's own meaning of `backup`); until then
- * it counts as draining.
+ * it stands aside.
  *
  * The agent may be cut off from servers that HAProxy reaches well: another network, a firewall, a
  * wrong token. So failed scrapes alone never empty a group: when they are all that is left against
@@ -16,7 +16,7 @@
 #include <stdio.h>
 #include "base/log.h"
 
-#define HAPROXY_FLAGS (ENDPOINT_MAINT | ENDPOINT_DRAIN | ENDPOINT_DOWN)
+#define HAPROXY_FLAGS (ENDPOINT_MAINT | ENDPOINT_DRAIN | ENDPOINT_DOWN | ENDPOINT_BACKUP)
 #define OUT_FLAGS     (ENDPOINT_MAINT | ENDPOINT_DOWN)
 
 static void log_move(const struct member *m, unsigned before, unsigned now)
@@ -27,7 +27,7 @@ static void log_move(const struct member *m, unsigned before, unsigned now)
 	} words[] = {
 	    {ENDPOINT_MAINT, "maint"},         {ENDPOINT_DRAIN, "drain"},
 	    {ENDPOINT_DOWN, "down"},           {ENDPOINT_SCRAPE_DEAD, "unreachable"},
-	    {ENDPOINT_NOT_READY, "not_ready"},
+	    {ENDPOINT_NOT_READY, "not_ready"}, {ENDPOINT_BACKUP, "backup"},
 	};
 	struct log_line l;
 	char text[64] = "";
@@ -80,7 +80,7 @@ void standing_judge(struct endpoints *e, struct member *const *members, size_t n
 		unsigned want = flags_of(m), was;
 
 		if (m->standing.backup && active)
-			want |= ENDPOINT_DRAIN;
+			want |= ENDPOINT_BACKUP;
 		if (m->scrape_dead && (reachable || flags_of(m) || !is_vouched(m)))
 			want |= ENDPOINT_SCRAPE_DEAD;
 		if (m->scrape_dead && !m->excused && !(want & ENDPOINT_SCRAPE_DEAD))

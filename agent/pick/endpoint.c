@@ -42,6 +42,8 @@ const char *endpoint_flag_name(unsigned flag)
 		return "gone";
 	case ENDPOINT_NOT_READY:
 		return "not_ready";
+	case ENDPOINT_BACKUP:
+		return "backup";
 	default:
 		return "unknown";
 	}

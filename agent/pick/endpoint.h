@@ -27,10 +27,11 @@ enum endpoint_flag {
 	ENDPOINT_FULL = 1 << 4,        /* HAProxy: at its maxconn, with what others sent there */
 	ENDPOINT_GONE = 1 << 5,        /* left the configuration; only its tickets are left */
 	ENDPOINT_NOT_READY = 1 << 6,   /* Kubernetes: not ready or being deleted */
+	ENDPOINT_BACKUP = 1 << 7,      /* HAProxy: a backup, while another server can serve */
 };
-#define ENDPOINT_FLAG_LAST ENDPOINT_NOT_READY
+#define ENDPOINT_FLAG_LAST ENDPOINT_BACKUP
 
-/* "maint", "drain", "down", "scrape_dead", "full", "gone", "not_ready". */
+/* "maint", "drain", "down", "scrape_dead", "full", "gone", "not_ready", "backup". */
 const char *endpoint_flag_name(unsigned flag);
 
 /* A report that stays below our count for this long is a drift, not requests under way. */

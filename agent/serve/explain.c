@@ -139,7 +139,7 @@ static void put_why(struct explain *x, const struct pool_endpoint *e, const stru
 
 	for (unsigned bit = 1; bit <= ENDPOINT_FLAG_LAST; bit <<= 1)
 		if (v->flags & bit)
-			fprintf(x->out, " %s", endpoint_flag_name(bit));
+			fprintf(x->out, " %s,", endpoint_flag_name(bit));
 	if (v->observed_ns)
 		fprintf(x->out, " waiting %g, running %g", v->waiting, v->running);
 	if (v->observed_ns && v->kv_usage >= 0)
@@ -311,6 +311,27 @@ static bool put_unreached(struct explain *x, const struct decision *d)
 	return d->pool ? !d->pool->known : d->verdict == VERDICT_MODEL_NOT_FOUND || d->unready;
 }
 
+/* Of a request that is routed: where, and who chooses the server when it is not us. */
+static void put_destination(struct explain *x, const struct decision *d)
+{
+	bool full = d->pool->n > 0;
+
+	fprintf(x->out, "verdict   routed to backend %s", d->pool->backend);
+	for (uint32_t i = 0; i < d->pick.n; i++) {
+		static const char *const before[] = {", server", "; while that is down", ", then"};
+
+		fprintf(x->out, "%s %s", before[i < 2 ? i : 2],
+			d->pool->endpoints[d->pick.index[i]].name);
+	}
+	for (uint32_t i = 0; i < d->pool->n; i++)
+		full &= endpoint_flags(x->endpoints, d->pool->endpoints[i].slot) == ENDPOINT_FULL;
+	if (d->pick.n == 0)
+		fputs(full ? "; every server is full, HAProxy queues it"
+			   : "; HAProxy's balance decides",
+		      x->out);
+	fputc('\n', x->out);
+}
+
 static int decide_and_print(struct explain *x, const struct explain_options *options,
 			    const char *body, size_t len)
 {
@@ -350,12 +371,16 @@ static int decide_and_print(struct explain *x, const struct explain_options *opt
 			fputs("verdict   not known\n", x->out);
 			goto out;
 		}
+		if (d->verdict == VERDICT_ROUTED && d->pool) {
+			put_destination(x, d);
+			status = 0;
+			goto out;
+		}
 		fprintf(x->out, "verdict   %s (%s)", verdict_name(d->verdict),
 			verdict_meaning(d->verdict));
 		if (d->status)
 			fprintf(x->out, "   HAProxy answers %d", d->status);
 		fputc('\n', x->out);
-		status = d->verdict == VERDICT_ROUTED ? 0 : 1;
 	}
 out:
 	free(headers);

@@ -1,5 +1,6 @@
 """What exists is found, and followed: servers by HAProxy's runtime socket, models and adapters by
 /v1/models, addresses by lists and DNS."""
+import json
 import socket
 import struct
 import threading
@@ -87,6 +88,30 @@ def test_servers_are_added_and_deleted(make_stack, tmp_path):
         until(lambda: "llama4" not in s.agent.endpoints(), what="forgotten")
         assert goes_to(s, LLAMA) == set(LLAMAS)
         until(lambda: s.agent.tickets() == 0)
+    finally:
+        extra.stop()
+
+
+def test_backup_serves_when_nobody_else_can(make_stack, tmp_path):
+    s = make_stack()
+    extra = Sims({"spare": [f"model={LLAMA}"]}, str(tmp_path), ("--speed", "4"))
+    ask_why = json.dumps({"model": LLAMA})
+    try:
+        s.h.runtime(f"add server llama/spare {extra.addresses['spare']} backup")
+        s.h.runtime("enable server llama/spare")
+        until(lambda: flags(s, "spare") == ["backup"], what="it stands aside, and says why")
+        assert "spare" not in goes_to(s, LLAMA)
+        said = s.agent.explain(ask_why).stdout.decode()
+        assert "backup, waiting 0" in said and "routed to backend llama, server llama" in said, said
+        for n in LLAMAS:
+            s.h.runtime(f"set server llama/{n} state maint")
+        until(lambda: flags(s, "spare") == [], what="its turn")
+        assert goes_to(s, LLAMA) == {"spare"}
+        assert "routed to backend llama, server spare\n" in s.agent.explain(ask_why).stdout.decode()
+        for n in LLAMAS:
+            s.h.runtime(f"set server llama/{n} state ready")
+        until(lambda: flags(s, "spare") == ["backup"])
+        assert "spare" not in goes_to(s, LLAMA)
     finally:
         extra.stop()
 

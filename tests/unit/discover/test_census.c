@@ -50,7 +50,7 @@ static void test_census(void **state)
 	assert_int_equal(flags("a", "s5"), ENDPOINT_DRAIN);
 	assert_int_equal(flags("a", "s6"), ENDPOINT_DRAIN);
 	assert_int_equal(flags("a", "s7"), 0);
-	assert_int_equal(flags("a", "s8"), ENDPOINT_DRAIN); /* a backup */
+	assert_int_equal(flags("a", "s8"), ENDPOINT_BACKUP);
 	endpoint_view(facts.endpoints, facts_group("a")->members[0]->place.slot, &v);
 	assert_int_equal(v.maxconn, 10);
 	assert_int_equal(v.others, 9);

@@ -117,7 +117,7 @@ static void test_cut_off(void **state)
 	machine.haproxy = machine_haproxy(0);
 	machine_agent_up(TWO_POOLS);
 	TURN_UNTIL(machine.base, machine_now()->ready);
-	assert_int_equal(machine_flags("llama", "b1"), ENDPOINT_DRAIN);
+	assert_int_equal(machine_flags("llama", "b1"), ENDPOINT_BACKUP);
 	one = machine_endpoint("llama", "s1")->slot;
 	two = machine_endpoint("llama", "s2")->slot;
 	discover_endpoint_dead(machine.d, one);
@@ -152,7 +152,7 @@ static void test_cut_off(void **state)
 	assert_non_null(machine_route("Llama", NULL));
 	modelserver_up(&machine.servers[0], machine.base);
 	TURN_UNTIL(machine.base, machine_flags("llama", "s1") == 0 &&
-				     machine_flags("llama", "b1") == ENDPOINT_DRAIN);
+				     machine_flags("llama", "b1") == ENDPOINT_BACKUP);
 }
 
 static void test_config(void **state)

@@ -66,7 +66,8 @@ static void never_names_what_cannot_serve(void **state)
 	static const char *const policies[] = {"least-loaded", "round-robin", "random-of-two",
 					       "shortest-wait"};
 	static const unsigned flags[] = {ENDPOINT_MAINT,       ENDPOINT_DRAIN, ENDPOINT_DOWN,
-					 ENDPOINT_SCRAPE_DEAD, ENDPOINT_GONE,  ENDPOINT_NOT_READY};
+					 ENDPOINT_SCRAPE_DEAD, ENDPOINT_GONE,  ENDPOINT_NOT_READY,
+					 ENDPOINT_BACKUP};
 
 	(void)state;
 	for (size_t p = 0; p < 4; p++) {
