@@ -8,106 +8,19 @@ import json
 import os
 import re
 import socket
-import ssl
-import struct
-import subprocess
 import time
 
 import pytest
 
-from echo_server import EchoServer
+from fence import ALLOWED, GOOD, HIDDEN, P, S, SECRET, attempt, framed, held, j, raw, readings
 from haproxy import free_port
 from spop_client import SpopClient
-from stack import CHAT, LLAMA, PHI, Agent, Stack, ask, until
-
-HIDDEN = "internal/red-team-model"
-SECRET = "secret/model-of-others"
-ALLOWED = {PHI, HIDDEN}
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    at = tmp_path_factory.mktemp("tls")
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", at / "k",
-                    "-out", at / "c", "-days", "1", "-subj", "/CN=localhost"],
-                   check=True, capture_output=True)
-    return (at / "c").read_text() + (at / "k").read_text()
-
-
-def fenced(version, certificate, body):
-    """A stack whose model servers tell everything that they got."""
-    echo = EchoServer("phi1")
-    with echo:
-        pools = {"phi4": {"models": [PHI, {"name": HIDDEN, "hidden": True}]}}
-        s = Stack(version, servers={"phi1": [f"model={PHI}"]}, files={"cert.pem": certificate},
-                  conf={"pools": pools, "body": body,
-                        "scrape": {"interval": "200ms", "models_interval": "1s", "engine": "none"}},
-                  LLAMA1=echo.address, LLAMA2=echo.address, LLAMA3=echo.address,
-                  PHI1=echo.address, PHI2=echo.address, PHI3=echo.address)
-        s.h.env["INFERENCE_CRT"] = s.h.inside("cert.pem")
-        s.echo = echo
-        with s:
-            yield s
-
-
-@pytest.fixture(scope="module")
-def fence(version, certificate):
-    yield from fenced(version, certificate, "whole")
-
-
-@pytest.fixture(scope="module")
-def slices(version, certificate):
-    yield from fenced(version, certificate, "slices")
-
-
-def readings(body):
-    """The models that parsers find who take the first of two keys, or the last."""
-    pairs = json.loads(body, object_pairs_hook=lambda p: p)
-    named = [v for k, v in pairs if k == "model"]
-    return {str(named[0]), str(named[-1])} if named else set()
-
-
-def attempt(s, body, headers=None, path=CHAT, method="POST", **more):
-    """The answer, and the requests that a model server got for it."""
-    before = len(s.echo.requests)
-    answer = ask(s.port, method, path, body, {"content-type": "application/json", **(headers or {})},
-                 **more)
-    return answer, s.echo.requests[before:]
-
-
-def held(s, body, status=None, **more):
-    """It was refused, or what was served is allowed; says which."""
-    answer, got = attempt(s, body, **more)
-    for _, _, arrived in got:
-        assert readings(arrived) and readings(arrived) <= ALLOWED, (body[:300], arrived[:300])
-    if status is not None:
-        assert answer.status == status, (answer, body[:300])
-    assert bool(got) == (answer.status == 200), answer
-    return answer
-
-
-def raw(port, data, wait=5.0, tls=None):
-    """Everything that is answered until the end, or until nothing more comes."""
-    with socket.create_connection(("127.0.0.1", port), wait) as s:
-        if tls:
-            s = tls.wrap_socket(s, server_hostname="localhost")
-        s.sendall(data)
-        got = b""
-        s.settimeout(wait)
-        try:
-            while more := s.recv(65536):
-                got += more
-        except OSError:
-            pass
-        return got
+from stack import CHAT, PHI, Agent, ask, until
+from fence import certificate, fence, slices  # noqa: F401, fixtures
 
 
 # ---- past the allowed models: bodies -------------------------------------------------------------
-def j(value):
-    return json.dumps(value).encode()
 
-
-P, S = j(PHI), j(SECRET)
 BODIES = {
     "plain": (b'{"model":%s}' % P, 200),
     "hidden is served to who knows it": (b'{"model":%s}' % j(HIDDEN), 200),
@@ -284,113 +197,8 @@ def test_paths_choose_nothing(fence, path):
     assert not got and answer.status >= 400
 
 
-# ---- framing -------------------------------------------------------------------------------------
-INNER = (b"POST /smuggled HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: %d"
-         b"\r\n\r\n%s" % (len(b'{"model":%s}' % S), b'{"model":%s}' % S))
-GOOD = b'{"model":%s}' % P
-
-
-def framed(*headers, body=GOOD):
-    return (b"POST " + CHAT.encode() + b" HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n"
-            + b"".join(h + b"\r\n" for h in headers) + b"\r\n" + body)
-
-
-def chunk(data, ext=b""):
-    return b"%x%s\r\n%s\r\n" % (len(data), ext, data)
-
-
-FRAMINGS = {
-    "length and chunks": framed(b"content-length: %d" % len(GOOD), b"transfer-encoding: chunked",
-                                body=chunk(GOOD) + b"0\r\n\r\n" + INNER),
-    "length of all and chunks": framed(b"content-length: %d" % (len(INNER) + 5), b"transfer-encoding: chunked",
-                                       body=b"0\r\n\r\n" + INNER),
-    "two lengths": framed(b"content-length: %d" % len(GOOD), b"content-length: %d" % (len(GOOD + INNER)),
-                          body=GOOD + INNER),
-    "list of lengths": framed(b"content-length: %d, %d" % (len(GOOD), len(GOOD)), body=GOOD + INNER),
-    "signed length": framed(b"content-length: +%d" % len(GOOD), body=GOOD + INNER),
-    "hex length": framed(b"content-length: 0x%x" % len(GOOD), body=GOOD + INNER),
-    "blank before colon": framed(b"content-length : %d" % len(GOOD), body=GOOD + INNER),
-    "unknown coding": framed(b"transfer-encoding: xchunked", body=chunk(GOOD) + b"0\r\n\r\n" + INNER),
-    "chunked twice": framed(b"transfer-encoding: chunked, chunked", body=chunk(GOOD) + b"0\r\n\r\n" + INNER),
-    "chunked, then identity": framed(b"transfer-encoding: chunked", b"transfer-encoding: identity",
-                                     body=chunk(GOOD) + b"0\r\n\r\n" + INNER),
-    "folded": framed(b"transfer-encoding:", b" chunked", body=chunk(GOOD) + b"0\r\n\r\n" + INNER),
-    "tab": framed(b"transfer-encoding:\tchunked", b"content-length: 4", body=chunk(GOOD) + b"0\r\n\r\n" + INNER),
-    "underscore": framed(b"transfer_encoding: chunked", b"content-length: %d" % len(GOOD), body=GOOD + INNER),
-    "extension": framed(b"transfer-encoding: chunked", body=chunk(GOOD, b';a="\r\n0\r\n\r\n"') + b"0\r\n\r\n" + INNER),
-    "bare line feeds": framed(b"transfer-encoding: chunked", body=chunk(GOOD).replace(b"\r\n", b"\n") + b"0\n\n" + INNER),
-    "huge chunk": framed(b"transfer-encoding: chunked", body=b"ffffffffffffffff1\r\n" + GOOD + b"\r\n0\r\n\r\n" + INNER),
-    "trailer": framed(b"transfer-encoding: chunked", body=chunk(GOOD) + b"0\r\nX-Gateway-Model-Name: x\r\n\r\n" + INNER),
-    "carriage return": framed(b"content-length: %d\rtransfer-encoding: chunked" % len(GOOD), body=GOOD + INNER),
-    "nul": framed(b"content-length: %d\0" % len(GOOD), body=GOOD + INNER),
-}
-
-
-@pytest.mark.parametrize("name", FRAMINGS)
-def test_smuggling(fence, name):
-    """One request, or two that HAProxy both sees: nobody's model is served but an allowed one."""
-    before = len(fence.echo.requests)
-    said = raw(fence.port, FRAMINGS[name], wait=0.6)
-    assert said == b"" or said.startswith(b"HTTP/1.")
-    for path, headers, body in fence.echo.requests[before:]:
-        assert path == CHAT and readings(body) <= ALLOWED, (path, headers, body)
-        assert SECRET not in str(headers)
-    assert fence.post(GOOD).status == 200
-
-
-# ---- HTTP/2 by hand: what no client library sends ------------------------------------------------
-def h2_frame(kind, flags, stream, payload):
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
-
-
-def h2_ask(port, fields, body=b"", wait=2.0):
-    """Bytes that came back, or b"" for a refused connection or stream. @fields are sent as they are."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
-    block = b""
-    for k, v in fields:
-        assert len(k) < 127 and len(v) < 127
-        block += b"\0" + bytes([len(k)]) + k + bytes([len(v)]) + v
-    data = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + h2_frame(4, 0, 0, b"")
-    data += h2_frame(1, 4 | (0 if body else 1), 1, block)
-    if body:
-        data += h2_frame(0, 1, 1, body)
-    return raw(port, data, wait, context)
-
-
-USUAL = [(b":method", b"POST"), (b":scheme", b"https"), (b":path", CHAT.encode()), (b":authority", b"a")]
-JSON = (b"content-type", b"application/json")
-
-
-@pytest.mark.parametrize("fields", [
-    USUAL + [JSON, (b":path", b"/smuggled")],
-    USUAL + [JSON, (b":model", SECRET.encode())],
-    [JSON] + USUAL,
-    USUAL[:3] + [(b":authority", b"a\r\nx-gateway-model-name: x"), JSON],
-    USUAL[:2] + [(b":path", b"/x HTTP/1.1\r\nx-gateway-model-name: x\r\n\r\n"), USUAL[3], JSON],
-    [(b":method", b"POST /smuggled HTTP/1.1\r\nx: y\r\n\r\nGET")] + USUAL[1:] + [JSON],
-    USUAL + [JSON, (b"x-a", b"b\r\nX-Gateway-Model-Name: x")],
-    USUAL + [JSON, (b"x-a\r\nx-gateway-model-name", b"x")],
-    USUAL + [JSON, (b"X-Gateway-Model-Name", b"x")],
-    USUAL + [JSON, (b"x-gateway-model-name", b"x")],
-    USUAL + [JSON, (b"x_gateway_model_name", b"x")],
-    USUAL + [JSON, (b"transfer-encoding", b"chunked")],
-    USUAL + [JSON, (b"connection", b"x-gateway-model-name")],
-    USUAL + [JSON, (b"content-length", b"3")],
-    USUAL + [JSON, (b"content-length", b"3"), (b"content-length", b"400")],
-], ids=range(15))
-def test_http2_by_hand(fence, fields):
-    before = len(fence.echo.requests)
-    h2_ask(fence.h.port_tls, fields, GOOD, 0.4)
-    h2_ask(fence.h.port_tls, fields, b'{"model":%s}' % S, 0.4)
-    for path, headers, body in fence.echo.requests[before:]:
-        assert path == CHAT and readings(body) <= ALLOWED, (path, headers, body)
-        names = [v for k, v in headers.items() if "gateway" in k.lower() and "model" in k.lower()]
-        assert set(names) <= ALLOWED, headers
-
-
 # ---- the gateway's own headers and variables -----------------------------------------------------
+
 FORGED = ["X-Gateway-Model-Name", "x-gateway-model-name", "X-GATEWAY-MODEL-NAME", "X-Gateway-Base-Model-Name",
           "X-Gateway-Destination-Endpoint", "x_gateway_model_name", "X_Gateway-Model_Name",
           "X-Gateway_Base_Model-Name", "x_gateway_destination_endpoint"]
@@ -436,6 +244,7 @@ def test_variables_are_not_a_clients_to_set(fence):
 
 
 # ---- names that end in headers, answers, logs ----------------------------------------------------
+
 EVIL = ['"}<script>alert(1)</script>', "a\nb", "a\r\nX-Injected: 1", "\x1b[2J\x1b]0;owned\x07", "\u2028\u2029\u0085",
         "%[var(txn.inference.ticket)]", "%n%s%00", '" ticket="1-1-1', "$(id)`id`", "\u202etxt", "a\u0000b",
         "\\", "\\u0022", '"', "'", "{{7*7}}", "-", "a event=forged level=error", "../../etc/passwd"]
@@ -507,6 +316,8 @@ def test_answers_tell_nothing_of_the_inside(fence):
 
 
 # ---- the administration port ---------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("path", [
     "/state", "/metrics", "/healthz", "/readyz", "//state", "/./state", "/v1/models/../../state",
     "/v1/models/..%2f..%2fstate", "/v1/models%2f..%2f..%2fstate", "/v1/models/", "/v1/models/..;/state",
@@ -548,6 +359,8 @@ def test_body_of_a_get_is_no_second_request(fence):
 
 
 # ---- bounds, at the agent itself -----------------------------------------------------------------
+
+
 @pytest.fixture(scope="module")
 def lone(tmp_path_factory):
     directory = str(tmp_path_factory.mktemp("lone"))
