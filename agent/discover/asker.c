@@ -122,7 +122,13 @@ static struct models *list_share(struct asker *a, struct models *m)
 		memcpy(s->hash, m->hash, sizeof(s->hash));
 		s->models = models_ref(m);
 		HASH_ADD(hh, a->lists, hash, sizeof(s->hash), s);
-		a->entries += m->n;
+		if (s->hh.tbl) {
+			a->entries += m->n;
+		} else {
+			models_unref(m);
+			free(s);
+			s = NULL;
+		}
 	}
 	models_unref(m);
 	return s ? models_ref(s->models) : NULL;

@@ -85,6 +85,10 @@ static int works_init(struct works *w, struct roster *r)
 			return -ENOMEM;
 		one->backend = backend;
 		HASH_ADD_KEYPTR(hh, w->table, backend.ptr, backend.len, one);
+		if (!one->hh.tbl) {
+			free(one);
+			return -ENOMEM;
+		}
 	}
 	w->last = NULL;
 	return 0;

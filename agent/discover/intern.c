@@ -58,9 +58,14 @@ uint32_t intern_index(struct intern *t, struct view name)
 	}
 	memcpy(e->name, name.ptr, name.len);
 	e->name[name.len] = '\0';
-	e->index = ++t->n;
-	t->by_index[e->index] = e;
+	e->index = t->n + 1;
 	HASH_ADD_KEYPTR(hh, t->table, e->name, name.len, e);
+	if (!e->hh.tbl) {
+		free(e);
+		t->refused++;
+		return 0;
+	}
+	t->by_index[++t->n] = e;
 	return e->index;
 }
 

@@ -255,8 +255,12 @@ struct name *names_follow(struct names *n, const char *host)
 	} else {
 		name->timer = timer_new(n->base, due, name);
 	}
-	if (!name->host || (name->literal ? !name->addrs : !name->timer) ||
+	if (name->host)
+		HASH_ADD_KEYPTR(hh, n->table, name->host, strlen(name->host), name);
+	if (!name->hh.tbl || (name->literal ? !name->addrs : !name->timer) ||
 	    (name->timer && timer_start(name->timer, 0) < 0)) {
+		if (name->hh.tbl)
+			HASH_DEL(n->table, name);
 		timer_free(name->timer);
 		free(name->addrs);
 		free(name->host);
@@ -264,7 +268,6 @@ struct name *names_follow(struct names *n, const char *host)
 		return NULL;
 	}
 	n->pending += !name->ended;
-	HASH_ADD_KEYPTR(hh, n->table, name->host, strlen(name->host), name);
 	return name;
 }
 

@@ -17,6 +17,7 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -138,6 +139,12 @@ struct group *roster_group(struct roster *r, enum roster_source source, const ch
 		return NULL;
 	}
 	HASH_ADD_KEYPTR(hh, r->groups, g->key, strlen(g->key), g);
+	if (!g->hh.tbl) {
+		free(g->key);
+		free(g->backend);
+		free(g);
+		return NULL;
+	}
 	return g;
 }
 
@@ -313,17 +320,20 @@ static bool member_update(struct roster *r, struct member *m, const struct roste
 	return true;
 }
 
-/* Who of the old is still there by name, in the order of @wants. */
-static bool match_names(struct roster *r, struct group *g, const struct roster_want *wants,
-			size_t n, struct member **fresh)
+/* Who of the old is still there by name, in the order of @wants. -ENOMEM: nothing was touched. */
+static int match_names(struct roster *r, struct group *g, const struct roster_want *wants, size_t n,
+		       struct member **fresh, bool *changed)
 {
 	struct member *names = NULL, *m;
-	bool changed = false;
 
 	for (size_t i = 0; i < g->n; i++) {
 		m = g->members[i];
 		m->kept = false;
 		HASH_ADD_KEYPTR(by_name, names, m->place.name, strlen(m->place.name), m);
+		if (!m->by_name.tbl) {
+			HASH_CLEAR(by_name, names);
+			return -ENOMEM;
+		}
 	}
 	for (size_t i = 0; i < n; i++) {
 		HASH_FIND(by_name, names, wants[i].name.ptr, wants[i].name.len, m);
@@ -338,11 +348,12 @@ static bool match_names(struct roster *r, struct group *g, const struct roster_w
 	HASH_CLEAR(by_name, names);
 	for (size_t i = 0; i < n; i++)
 		if (fresh[i])
-			changed |= member_update(r, fresh[i], &wants[i]);
-	return changed;
+			*changed |= member_update(r, fresh[i], &wants[i]);
+	return 0;
 }
 
-/* The others: a known address under another name, or somebody new. */
+/* The others: a known address under another name, or somebody new. Who finds no room in a table is
+ * not found there: then a new name is somebody new, and a name said twice counts twice. */
 static bool match_rest(struct roster *r, struct group *g, const struct roster_want *wants, size_t n,
 		       struct member **fresh)
 {
@@ -379,6 +390,7 @@ static bool match_rest(struct roster *r, struct group *g, const struct roster_wa
 			g->refused++;
 			continue;
 		}
+		assert(m->place.name);
 		m->kept = true;
 		fresh[i] = m;
 		HASH_ADD_KEYPTR(by_name, seen, m->place.name, strlen(m->place.name), m);
@@ -442,12 +454,12 @@ bool roster_set(struct roster *r, struct group *g, const struct roster_want *wan
 		return changed;
 	}
 	fresh = calloc(n + 1, sizeof(struct member *));
-	if (!fresh) {
+	if (!fresh || match_names(r, g, wants, n, fresh, &changed) < 0) {
+		free(fresh);
 		g->known = before;
 		return false;
 	}
 	g->refused = 0;
-	changed |= match_names(r, g, wants, n, fresh);
 	changed |= match_rest(r, g, wants, n, fresh);
 	others = some_serve(r, g);
 	for (size_t i = 0; i < g->n; i++)

@@ -62,6 +62,11 @@ static struct token *find(struct tokens *t, const char *path)
 		return NULL;
 	}
 	HASH_ADD_KEYPTR(hh, t->table, one->path, strlen(one->path), one);
+	if (!one->hh.tbl) {
+		free(one->path);
+		free(one);
+		return NULL;
+	}
 	return one;
 }
 

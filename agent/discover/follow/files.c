@@ -85,6 +85,10 @@ static bool own(struct files *f, struct view name)
 		return false;
 	memcpy(o->name, name.ptr, name.len);
 	HASH_ADD(hh, f->owned, name[0], name.len, o);
+	if (!o->hh.tbl) {
+		free(o);
+		return false;
+	}
 	return true;
 }
 

@@ -69,6 +69,10 @@ static struct sent *remember(struct kube_scribe *s, const char *key, size_t len,
 		if (one) {
 			memcpy(one->key, key, len);
 			HASH_ADD_KEYPTR(hh, s->sent, one->key, len, one);
+			if (!one->hh.tbl) {
+				free(one);
+				one = NULL;
+			}
 		}
 	}
 	if (!one || !copy) {

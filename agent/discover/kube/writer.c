@@ -18,7 +18,6 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
 #include "base/clock.h"
