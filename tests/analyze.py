@@ -4,7 +4,9 @@
   analyze.py [BUILD_DIR] [PATH...]     BUILD_DIR: default build; PATH: these alone
 
 Every finding is printed and makes the exit status 1: what is wrong is mended, and what an analyser
-cannot know is told to it in the source, by an assert, or stands with its reason in analyze.known.
+cannot know is told to it in the source, by an assert, or stands with its reason in analyze.known,
+whose rows name the file, the rule and what must stand in the line that is complained of. Rows that
+nothing needed are told at the end.
 One thing is not asked of gcc: its 12th takes
 `s->text = strdup(t)` for a leak wherever it has lost sight of s, on every third file here; leaks are
 for clang's analyser, ASan and valgrind to find. A compiler that is not here is skipped aloud.
@@ -23,11 +25,19 @@ ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), ".."))
 
 
 def known():
+    """(tool, file, rule, text of the line)"""
     with open(os.path.join(ROOT, "tests", "analyze.known")) as f:
-        return {tuple(line.split(": ")[0].split()) for line in f if line.strip() and not line.startswith("#")}
+        return [tuple(line.split(": ")[0].split(maxsplit=3)) for line in f if line.strip() and not line.startswith("#")]
 
 
 KNOWN = known()
+
+
+def row_of(tool, path, rule, line):
+    """The row of analyze.known that says why this is not so, or None."""
+    with open(os.path.join(ROOT, path)) as f:
+        text = f.read().splitlines()[line - 1]
+    return next((row for row in KNOWN if row[:3] == (tool, path, rule) and row[3] in text), None)
 
 
 def commands(build, paths):
@@ -51,13 +61,13 @@ def analyse(tool, job):
     try:
         done = subprocess.run(argv, cwd=directory, capture_output=True, text=True, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
-        return path, f"{path}: not looked at to the end within {PATIENCE} s", 0
+        return f"{path}: not looked at to the end within {PATIENCE} s", []
     if done.returncode != 0:
-        return path, done.stderr, 0
-    found = re.findall(r"^([^\s:]+):\d+:\d+: warning: .*\[(-Wanalyzer[\w-]+|\w+\.[\w.]+)\]", done.stderr, re.M)
-    named = [(tool, os.path.relpath(os.path.realpath(os.path.join(directory, f)), ROOT), rule) for f, rule in found]
-    unknown = [n for n in named if n not in KNOWN]
-    return path, done.stderr if unknown else "", len(named) - len(unknown)
+        return done.stderr, []
+    found = re.findall(r"^([^\s:]+):(\d+):\d+: warning: .*\[(-Wanalyzer[\w-]+|\w+\.[\w.]+)\]", done.stderr, re.M)
+    rows = [row_of(tool, os.path.relpath(os.path.realpath(os.path.join(directory, f)), ROOT), rule, int(line))
+            for f, line, rule in found]
+    return done.stderr if None in rows else "", [row for row in rows if row]
 
 
 def main():
@@ -70,15 +80,18 @@ def main():
             print(f"analyze: {tool}: skipped, it is not installed")
             continue
         with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-            findings, passed_over = [], 0
-            for _, text, known in pool.map(lambda j, t=tool: analyse(t, j), jobs):
-                passed_over += known
+            findings, passed_over = [], []
+            for text, rows in pool.map(lambda j, t=tool: analyse(t, j), jobs):
+                passed_over += rows
                 if text:
                     print(text, flush=True)
                     findings.append(text)
         print(f"analyze: {tool}: {f'FAILED, {len(findings)} files' if findings else 'ok'}, {len(jobs)} looked at, "
-              f"{passed_over} findings of analyze.known",
+              f"{len(passed_over)} findings of analyze.known",
               flush=True)
+        for row in KNOWN:
+            if row[0] == tool and row not in passed_over and not sys.argv[2:]:
+                print(f"analyze: not needed any more: {' '.join(row)}")
         failed |= bool(findings)
     return 1 if failed else 0
 
