@@ -384,6 +384,37 @@ static void check_kubernetes(const struct config *c, struct mistakes *r,
 	}
 }
 
+/* Figures that are forgotten before the next ones come are no figures. */
+static void check_stale(const struct config_scrape *scrape, struct mistakes *r,
+			struct section_place at)
+{
+	if (scrape->stale_ms <= scrape->interval_ms)
+		mistakes_add(r, at.line, at.col,
+			     "scrape: what is read every %u ms (interval) is forgotten after %u ms "
+			     "(stale): make stale the longer one",
+			     scrape->interval_ms, scrape->stale_ms);
+}
+
+static void check_scrape(const struct config *c, struct mistakes *r,
+			 const struct section_place *places)
+{
+	struct section_place at = check_place(places, OPTION_SCRAPE, "interval");
+
+	if (at.line == 0)
+		at = check_place(places, OPTION_SCRAPE, "stale");
+	check_stale(&c->scrape, r, at);
+	for (size_t i = 0; i < c->npools; i++) {
+		const struct config_pool *p = &c->pools[i];
+		size_t before = mistakes_enter(r, VIEW_LIT("pools"));
+
+		mistakes_enter(r, view_str(p->name));
+		if (p->scrape.stale_ms != c->scrape.stale_ms ||
+		    p->scrape.interval_ms != c->scrape.interval_ms)
+			check_stale(&p->scrape, r, (struct section_place){p->line, p->col});
+		mistakes_leave(r, before);
+	}
+}
+
 void check_config(const struct config *c, struct mistakes *r, const struct section_place *places,
 		  bool whole)
 {
@@ -401,6 +432,7 @@ void check_config(const struct config *c, struct mistakes *r, const struct secti
 			     "dns: min_ttl (%u ms) is longer than max_ttl (%u ms)",
 			     c->dns.min_ttl_ms, c->dns.max_ttl_ms);
 	}
+	check_scrape(c, r, places);
 	check_listeners(c, r, places, whole);
 	check_admin(c, r, places);
 	check_kubernetes(c, r, places, whole);

@@ -100,8 +100,8 @@ static void config_read_tree(struct config *c, struct mistakes *r, const struct 
 	    (!l.sections[OPTION_POOL] || l.sections[OPTION_POOL]->kind == TREE_MAP ||
 	     l.sections[OPTION_POOL]->kind == TREE_NULL) &&
 	    root->kind == TREE_MAP)
-		mistakes_add(r, l.sections[OPTION_POOL] ? l.sections[OPTION_POOL]->line : 0,
-			     l.sections[OPTION_POOL] ? l.sections[OPTION_POOL]->col : 0,
+		mistakes_add(r, l.sections[OPTION_POOL] ? l.sections[OPTION_POOL]->line : 1,
+			     l.sections[OPTION_POOL] ? l.sections[OPTION_POOL]->col : 1,
 			     "no pools: the smallest configuration is %s", CONFIG_SMALLEST);
 	if (!r->err)
 		check_config(c, r, places, whole);
@@ -127,7 +127,7 @@ int config_parse(const char *name, const char *text, size_t len, struct config *
 	else
 		r.err = tree_parse((struct view){text, len}, &r, &tree, &root);
 	if (!r.err && errors->n == 0 && (!root || root->kind == TREE_NULL))
-		mistakes_add(&r, 0, 0, "empty: the smallest configuration is %s", CONFIG_SMALLEST);
+		mistakes_add(&r, 1, 1, "empty: the smallest configuration is %s", CONFIG_SMALLEST);
 	else if (!r.err && root)
 		config_read_tree(c, &r, root);
 	tree_free(tree);

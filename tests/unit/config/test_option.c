@@ -264,8 +264,10 @@ static void test_large(void **state)
 		len += (size_t)sprintf(text + len, "key%zu: x\n", n % 1000);
 	assert_int_equal(config_parse("f", text, len, &c, &errors), -EINVAL);
 	assert_int_equal(errors.n, MISTAKES_MAX);
-	assert_int_equal(errors.items[0].line, 0);
-	assert_int_equal(errors.items[0].line, 0);
+	assert_int_equal(errors.items[0].line, 1);
+	assert_string_equal(errors.items[1].text,
+			    "no pools: the smallest configuration is "
+			    "{haproxy: {socket: /run/haproxy/admin.sock}, pools: {NAME: {}}}");
 	assert_int_equal(errors.items[998].line, 998);
 	assert_non_null(strstr(errors.items[998].text, "\"key997\" is unknown"));
 	/* 199,000 repeated keys, 200,000 unknown ones, no pools, one of them given way to this line
