@@ -2,8 +2,8 @@
  * A reflector and the API server of the test that it follows: what is held here must be what the
  * server holds in the end, and nothing that exists may ever be told as removed.
  */
-#ifndef UNIT_DISCOVER_MIRROR_H
-#define UNIT_DISCOVER_MIRROR_H
+#ifndef UNIT_DISCOVER_REFLECTED_H
+#define UNIT_DISCOVER_REFLECTED_H
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,14 +23,14 @@
 #include "unit/discover/apiserver.h"
 #include "unit/folder.h"
 
-struct mirror {
+struct reflected {
 	struct api *api;
 	struct event_base *base;
 	struct kube_access *access;
 	struct kube_client *client;
 	struct kube_reflector *r;
 	struct timer *tick;
-	bool (*until)(struct mirror *w);
+	bool (*until)(struct reflected *w);
 	long deadline_ms;
 
 	long held[API_OBJECTS];
@@ -39,20 +39,20 @@ struct mirror {
 	enum kube_reflector_state state, seen[8];
 };
 
-static inline int mirror_number(const char *name)
+static inline int reflected_number(const char *name)
 {
 	assert_int_equal(name[0], 'o');
 	return atoi(name + 1);
 }
 
-static inline void mirror_begin(void *arg)
+static inline void reflected_begin(void *arg)
 {
-	((struct mirror *)arg)->begins++;
+	((struct reflected *)arg)->begins++;
 }
 
-static inline void mirror_upsert(const struct cJSON *object, void *arg)
+static inline void reflected_upsert(const struct cJSON *object, void *arg)
 {
-	struct mirror *w = arg;
+	struct reflected *w = arg;
 	const cJSON *m = cJSON_GetObjectItem(object, "metadata");
 	const char *name = cJSON_GetObjectItem(m, "name")->valuestring;
 
@@ -64,13 +64,14 @@ static inline void mirror_upsert(const struct cJSON *object, void *arg)
 		w->odd++;
 		return;
 	}
-	w->held[mirror_number(name)] = atol(cJSON_GetObjectItem(m, "resourceVersion")->valuestring);
+	w->held[reflected_number(name)] =
+	    atol(cJSON_GetObjectItem(m, "resourceVersion")->valuestring);
 }
 
-static inline void mirror_remove(const char *namespace, const char *name, void *arg)
+static inline void reflected_remove(const char *namespace, const char *name, void *arg)
 {
-	struct mirror *w = arg;
-	int n = mirror_number(name);
+	struct reflected *w = arg;
+	int n = reflected_number(name);
 	bool there;
 
 	assert_string_equal(namespace, "ns");
@@ -82,31 +83,31 @@ static inline void mirror_remove(const char *namespace, const char *name, void *
 		fail_msg("o%d exists", n);
 }
 
-static inline void mirror_synced(void *arg)
+static inline void reflected_synced(void *arg)
 {
-	((struct mirror *)arg)->syncs++;
+	((struct reflected *)arg)->syncs++;
 }
 
-static inline void mirror_state(const struct kube_reflector_status *s, void *arg)
+static inline void reflected_state(const struct kube_reflector_status *s, void *arg)
 {
-	struct mirror *w = arg;
+	struct reflected *w = arg;
 
 	w->states++;
 	w->state = s->state;
 	w->seen[s->state]++;
 }
 
-static inline void mirror_tick(void *arg)
+static inline void reflected_tick(void *arg)
 {
-	struct mirror *w = arg;
+	struct reflected *w = arg;
 
 	if (w->until(w) || api_ms() > w->deadline_ms)
 		event_base_loopbreak(w->base);
 }
 
-static inline struct mirror *mirror_new(void)
+static inline struct reflected *reflected_new(void)
 {
-	struct mirror *w = calloc(1, sizeof(*w));
+	struct reflected *w = calloc(1, sizeof(*w));
 	struct kube_access_conf conf = {0};
 	struct config_errors errors;
 	char text[512];
@@ -123,12 +124,12 @@ static inline struct mirror *mirror_new(void)
 	assert_int_equal(kube_access_new(&conf, &errors, &w->access), 0);
 	config_errors_deinit(&errors);
 	w->client = kube_client_new(w->base, w->access);
-	w->tick = timer_new(w->base, mirror_tick, w);
+	w->tick = timer_new(w->base, reflected_tick, w);
 	assert_int_equal(timer_every(w->tick, 2 * CLOCK_NS_PER_MS), 0);
 	return w;
 }
 
-static inline struct kube_reflector_conf mirror_conf(void)
+static inline struct kube_reflector_conf reflected_conf(void)
 {
 	return (struct kube_reflector_conf){
 	    .resource = {"inference.networking.k8s.io", "v1", "inferencepools"},
@@ -141,16 +142,16 @@ static inline struct kube_reflector_conf mirror_conf(void)
 	};
 }
 
-static inline void mirror_start(struct mirror *w, struct kube_reflector_conf conf)
+static inline void reflected_start(struct reflected *w, struct kube_reflector_conf conf)
 {
 	static const struct kube_reflector_hooks hooks = {
-	    mirror_begin, mirror_upsert, mirror_remove, mirror_synced, mirror_state};
+	    reflected_begin, reflected_upsert, reflected_remove, reflected_synced, reflected_state};
 
 	w->r = kube_reflector_new(w->client, &conf, &hooks, w);
 	assert_non_null(w->r);
 }
 
-static inline void mirror_free(struct mirror *w)
+static inline void reflected_free(struct reflected *w)
 {
 	kube_reflector_free(w->r);
 	kube_client_free(w->client);
@@ -163,7 +164,7 @@ static inline void mirror_free(struct mirror *w)
 }
 
 /* Runs the loop until @until; that it happens at all is the test's, when is not. */
-static inline void mirror_run(struct mirror *w, bool (*until)(struct mirror *w))
+static inline void reflected_run(struct reflected *w, bool (*until)(struct reflected *w))
 {
 	w->until = until;
 	w->deadline_ms = api_ms() + 20000;
@@ -177,7 +178,7 @@ static inline void mirror_run(struct mirror *w, bool (*until)(struct mirror *w))
 	}
 }
 
-static inline bool mirror_same(struct mirror *w)
+static inline bool reflected_same(struct reflected *w)
 {
 	bool same;
 
@@ -185,28 +186,28 @@ static inline bool mirror_same(struct mirror *w)
 	return same && w->state == KUBE_REFLECTOR_WATCHING;
 }
 
-static inline bool mirror_nothing(struct mirror *w)
+static inline bool reflected_nothing(struct reflected *w)
 {
 	(void)w;
 	return false;
 }
 
 /* For so long, whatever happens. */
-static inline void mirror_pass(struct mirror *w, int ms)
+static inline void reflected_pass(struct reflected *w, int ms)
 {
-	w->until = mirror_nothing;
+	w->until = reflected_nothing;
 	w->deadline_ms = api_ms() + ms;
 	event_base_dispatch(w->base);
 }
 
-static inline void mirror_populate(struct mirror *w, int n)
+static inline void reflected_populate(struct reflected *w, int n)
 {
 	for (int i = 0; i < n; i++)
 		api_event(w->api, 'A', i, NULL);
 }
 
 /* The n-th request whose target holds @text. */
-static inline const char *mirror_asked(struct mirror *w, const char *text, int n)
+static inline const char *reflected_asked(struct reflected *w, const char *text, int n)
 {
 	const char *found = NULL;
 
@@ -218,13 +219,13 @@ static inline const char *mirror_asked(struct mirror *w, const char *text, int n
 	return found;
 }
 
-static inline bool mirror_ill(struct mirror *w)
+static inline bool reflected_ill(struct reflected *w)
 {
 	return w->state == KUBE_REFLECTOR_FAILING || w->state == KUBE_REFLECTOR_FORBIDDEN ||
 	       w->state == KUBE_REFLECTOR_ABSENT;
 }
 
-static inline int mirror_setup(void **state)
+static inline int reflected_setup(void **state)
 {
 	signal(SIGPIPE, SIG_IGN);
 	log_init(LOG_TARGET_STDERR, LOG_LEVEL_ERROR);
