@@ -21,6 +21,11 @@ usage() {
 	END
 }
 
+# What the word needs besides the compilers: tools of the tests and, for "clients", Python's venv.
+tools() {
+	install_packages tests || fail "the packages could not be installed"
+	[ $# -eq 0 ] || install_python || fail "the Python clients could not be installed"
+}
 need() { step "building: $1"; build "$@" || fail "the build failed: $1"; }
 pytest() { "$PYTHON" -m pytest -q -p no:cacheprovider "$@"; }
 
@@ -34,6 +39,7 @@ own_malloc() {
 
 valgrind_all() {
 	local failed='' name log status
+	tools
 	need release
 	if [ $# -eq 0 ]; then
 		for name in "$ROOT"/build/tests/test_*; do
@@ -64,6 +70,7 @@ valgrind_all() {
 
 tsan_all() {
 	local tests='' name
+	tools clients
 	need tsan
 	for name in serve/test_{admin,admin_access,conn,control,feedback,health,listener,page,race,worker} pick/test_{pick,ticket} base/test_log \
 		observe/test_{scrape,scraper} net/test_{ask,http,http_client,dns} discover/test_{discover,discover_restart,haproxy}; do
@@ -82,18 +89,21 @@ cd "$ROOT" || exit 1
 case $word in
 valgrind) valgrind_all "$@" ;;
 tsan) tsan_all ;;
-analyze) need release; tests/analyze.py build "$@" ;;
+analyze) tools; need release; tests/analyze.py build "$@" ;;
 asan)
+	tools clients
 	need asan
 	export ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 	SPOA_BUILD=$ROOT/build-asan pytest tests/e2e -m 'not haproxy' "$@"
 	;;
 sandbox)
+	tools clients
+	install_chroots
 	need release
 	export SPOA_UNDER="$PYTHON $ROOT/tests/e2e/sandbox.py"
 	HAPROXY_VERSIONS=${HAPROXY_VERSIONS:-2.6,3.4} pytest tests/e2e "$@"
 	;;
-chaos) need release; exec "$PYTHON" tests/e2e/chaos.py "$@" ;;
-fuzz) need fuzz; exec "$PYTHON" tests/fuzz/long.py "$@" ;;
+chaos) tools clients; need release; exec "$PYTHON" tests/e2e/chaos.py "$@" ;;
+fuzz) tools; need fuzz; exec "$PYTHON" tests/fuzz/long.py "$@" ;;
 *) usage; [ "$word" = --help ] || [ "$word" = -h ] || exit 2 ;;
 esac

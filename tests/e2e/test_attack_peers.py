@@ -12,7 +12,7 @@ import pytest
 from attack import BODY, SANITIZED, Bystander, Lone, descriptors, resident
 from spop_client import (ACK, DISCONNECT, HELLO, NOTIFY, SpopClient, Typed, Wrong, connect, encode,
                          notify, string, typed, varint)
-from stack import until
+from stack import WORKERS, until
 
 MB = 1 << 20
 SLACK = 6 * MB
@@ -224,8 +224,9 @@ def test_answers_that_are_never_read(lone, bystander):
 
 
 def test_half_frames_share_one_bound(lone, bystander):
-    """Large frames that are begun and not finished: limits.partial holds for all of them together."""
-    before, was = resident(lone.agent), lone.closed("buffers")
+    """Large frames that are begun and not finished: limits.partial, of each worker, holds for all of
+    them together."""
+    before, was, workers = resident(lone.agent), lone.closed("buffers"), int(WORKERS or 1)
     peers = []
     for _ in range(60):
         c = SpopClient(lone.address, frame_size=MB)
@@ -235,8 +236,8 @@ def test_half_frames_share_one_bound(lone, bystander):
         except OSError:
             pass  # refused while it was sent
         peers.append(c)
-    until(lambda: lone.closed("buffers") >= was + 50, what="those past the bound are closed")
-    assert resident(lone.agent) - before < 8 * MB + SLACK
+    until(lambda: lone.closed("buffers") >= was + 60 - 8 * workers, what="those past the bound are closed")
+    assert resident(lone.agent) - before < 8 * MB * workers + SLACK
     bystander.more()
     for c in peers:
         c.close()

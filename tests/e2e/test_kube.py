@@ -550,7 +550,7 @@ def test_a_thousand_pods(tmp_path):
         try:
             state = a.state()
             assert state["kubernetes"]["pods"] == 1000 and len(state["rules"]) == 200
-            until(lambda: a.state()["kubernetes"]["status_writes"]["waiting"] == 0, 60)
+            until(lambda: a.state()["kubernetes"]["status_writes"]["waiting"] == 0, 300)
 
             def members():
                 return {e["name"]: e for p in a.state()["pools"] if p["name"] == "default/pool-7"

@@ -12,6 +12,7 @@
 #include "observe/logline.h"
 #include "serve/feedback.h"
 #include "unit/serve/loop.h"
+#include "unit/valgrind.h"
 
 #define S CLOCK_NS_PER_S
 enum { SERVERS = 3 };
@@ -450,16 +451,21 @@ static void a_ring_that_reconnects(void **state)
 /* Out of descriptors a connection waits in the kernel; it must not keep the loop awake. */
 static void out_of_descriptors(void **state)
 {
-	struct ear *e = build();
+	struct ear *e;
 	struct rlimit old, tight;
-	struct sockaddr_in in = {.sin_family = AF_INET,
-				 .sin_port = htons((uint16_t)e->port),
-				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int knock = socket(AF_INET, SOCK_STREAM, 0), highest = dup(0);
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int knock, highest;
 	char buf[1024];
 	size_t n;
 
 	(void)state;
+	if (under_valgrind())
+		skip(); /* it closes what the kernel has accepted past the limit: the line is gone
+			 */
+	e = build();
+	in.sin_port = htons((uint16_t)e->port);
+	knock = socket(AF_INET, SOCK_STREAM, 0);
+	highest = dup(0);
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
 	tight = old;
 	tight.rlim_cur = (rlim_t)highest;

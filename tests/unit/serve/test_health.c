@@ -335,7 +335,7 @@ static void test_tls(void **state)
 	for (size_t i = 0; i < 3; i++) {
 		struct peer p = {.answer = said[i], .len = strlen(said[i]), .tls = context};
 		char url[136];
-		struct health_options options = {.url = url};
+		struct health_options options = {.url = url, .timeout_ms = 60000};
 
 		peer_start(&p, false);
 		secure_url(url, &p);
