@@ -29,6 +29,14 @@ static inline void got_clear(struct got *o)
 	*o = (struct got){.base = o->base, .wanted = 1};
 }
 
+static inline void got_end(struct got *o, struct http_client *c)
+{
+	got_clear(o);
+	http_client_free(c);
+	assert_int_equal(event_base_get_num_events(o->base, EVENT_BASE_COUNT_ADDED), 0);
+	event_base_free(o->base);
+}
+
 static inline void get_told(const struct http_answer *answer, void *arg)
 {
 	struct got *o = arg;
@@ -68,10 +76,8 @@ static inline struct got get_once(struct peer *p, struct http_request req)
 {
 	struct got o = {.base = event_base_new()};
 	struct http_client *c = http_client_new(o.base, 4);
-	char url[128];
 
-	snprintf(url, sizeof(url), "http://127.0.0.1:%u/metrics", p->port);
-	req.url = url;
+	req.url = peer_url(p, "/metrics");
 	get_wait(c, &req, &o);
 	http_client_free(c);
 	assert_int_equal(event_base_get_num_events(o.base, EVENT_BASE_COUNT_ADDED), 0);

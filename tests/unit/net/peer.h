@@ -130,6 +130,17 @@ __attribute__((unused)) static struct peer *peer_start_unix(const char *path, pe
 	return peer_start_on(fd, fn, arg);
 }
 
+/* Good until the fourth next call. */
+static inline const char *peer_url(const struct peer *p, const char *path)
+{
+	static char urls[4][64];
+	static unsigned turn;
+	char *url = urls[turn++ % 4];
+
+	snprintf(url, sizeof(urls[0]), "http://127.0.0.1:%u%s", p->port, path);
+	return url;
+}
+
 /* Ends every connection and waits for the threads. */
 static inline void peer_stop(struct peer *p)
 {

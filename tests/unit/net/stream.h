@@ -125,14 +125,6 @@ static inline void stream_end(struct stream *o)
 	free(o->body);
 }
 
-static inline const char *stream_url(const struct peer *p)
-{
-	static char url[64];
-
-	snprintf(url, sizeof(url), "http://127.0.0.1:%u/x", p->port);
-	return url;
-}
-
 /* Answers with what it was sent, head and body. */
 static inline void stream_echo(struct peer *p, int fd, int nth)
 {

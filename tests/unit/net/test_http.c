@@ -128,10 +128,10 @@ static void test_token_not_inherited(void **state)
 	struct got o = {.base = event_base_new()};
 	struct http_client *c = http_client_new(o.base, 1);
 	struct http_request req;
-	char url[128];
+	const char *url;
 
 	(void)state;
-	snprintf(url, sizeof(url), "http://127.0.0.1:%u/", p->port);
+	url = peer_url(p, "/");
 	req = get_request(url);
 	req.bearer = "one";
 	get_wait(c, &req, &o);
@@ -140,9 +140,7 @@ static void test_token_not_inherited(void **state)
 	get_wait(c, &req, &o);
 	assert_null(strstr(o.body, "uthorization"));
 	assert_int_equal(p->connections, 1);
-	got_clear(&o);
-	http_client_free(c);
-	event_base_free(o.base);
+	got_end(&o, c);
 	peer_stop(p);
 }
 
@@ -215,9 +213,7 @@ static void test_connect_to(void **state)
 	req.connect_to = "[::1]:1";
 	get_wait(c, &req, &o);
 	assert_int_equal(o.error, HTTP_CONNECT);
-	got_clear(&o);
-	http_client_free(c);
-	event_base_free(o.base);
+	got_end(&o, c);
 	peer_stop(p);
 }
 
@@ -237,9 +233,7 @@ static void test_refused_and_unknown(void **state)
 	assert_int_equal(o.error, HTTP_CONNECT);
 	/* The same words each time: what is logged when it is new must not count. */
 	assert_string_equal(o.detail, strerror(ECONNREFUSED));
-	got_clear(&o);
-	http_client_free(c);
-	event_base_free(o.base);
+	got_end(&o, c);
 	close(fd);
 }
 

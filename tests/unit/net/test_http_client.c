@@ -22,10 +22,10 @@ static void test_keep_alive(void **state)
 	struct got o = {.base = event_base_new()};
 	struct http_client *c = http_client_new(o.base, 4);
 	struct http_request req;
-	char url[128];
+	const char *url;
 
 	(void)state;
-	snprintf(url, sizeof(url), "http://127.0.0.1:%u/", p->port);
+	url = peer_url(p, "/");
 	req = get_request(url);
 	for (int i = 0; i < 20; i++) {
 		get_wait(c, &req, &o);
@@ -34,9 +34,7 @@ static void test_keep_alive(void **state)
 	}
 	assert_int_equal(p->connections, 1);
 	assert_int_equal(p->requests, 20);
-	got_clear(&o);
-	http_client_free(c);
-	event_base_free(o.base);
+	got_end(&o, c);
 	peer_stop(p);
 }
 
@@ -57,10 +55,10 @@ static void test_kept_connection_closed(void **state)
 	struct got o = {.base = event_base_new()};
 	struct http_client *c = http_client_new(o.base, 4);
 	struct http_request req;
-	char url[128];
+	const char *url;
 
 	(void)state;
-	snprintf(url, sizeof(url), "http://127.0.0.1:%u/", p->port);
+	url = peer_url(p, "/");
 	req = get_request(url);
 	for (int i = 0; i < 5; i++) {
 		get_wait(c, &req, &o);
@@ -68,9 +66,7 @@ static void test_kept_connection_closed(void **state)
 			fail_msg("%d: %s", i, o.detail);
 	}
 	assert_int_equal(p->connections, 5);
-	got_clear(&o);
-	http_client_free(c);
-	event_base_free(o.base);
+	got_end(&o, c);
 	peer_stop(p);
 }
 
@@ -97,10 +93,10 @@ static void test_line(void **state)
 	struct got o = {.base = event_base_new(), .wanted = 100};
 	struct http_client *c = http_client_new(o.base, 3);
 	struct http_request req;
-	char url[128];
+	const char *url;
 
 	(void)state;
-	snprintf(url, sizeof(url), "http://127.0.0.1:%u/", p->port);
+	url = peer_url(p, "/");
 	req = get_request(url);
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(http_get(c, &req, get_told, &o, NULL), 0);
@@ -109,9 +105,7 @@ static void test_line(void **state)
 	assert_int_equal(p->requests, 100);
 	assert_true(p->most_open <= 3);
 	assert_true(p->connections <= 3);
-	got_clear(&o);
-	http_client_free(c);
-	event_base_free(o.base);
+	got_end(&o, c);
 	peer_stop(p);
 }
 
@@ -122,12 +116,12 @@ static void test_cancel(void **state)
 	struct got never = {.base = event_base_new()}, o = {.base = never.base};
 	struct http_client *c = http_client_new(o.base, 1);
 	struct http_transfer *under_way, *waiting;
-	char hung[128], url[128];
+	const char *hung, *url;
 	struct http_request req, good;
 
 	(void)state;
-	snprintf(hung, sizeof(hung), "http://127.0.0.1:%u/", h->port);
-	snprintf(url, sizeof(url), "http://127.0.0.1:%u/", p->port);
+	hung = peer_url(h, "/");
+	url = peer_url(p, "/");
 	req = get_request(hung);
 	good = get_request(url);
 	/* At once; after some turns of the loop; while waiting in line. */
@@ -147,9 +141,7 @@ static void test_cancel(void **state)
 	assert_int_equal(o.calls, 1);
 	assert_int_equal(o.error, HTTP_OK);
 	assert_int_equal(never.calls, 0);
-	got_clear(&o);
-	http_client_free(c);
-	event_base_free(o.base);
+	got_end(&o, c);
 	peer_stop(h);
 	peer_stop(p);
 }
@@ -192,11 +184,11 @@ static void act(const struct http_answer *answer, void *arg)
 static void test_deeds_in_callback(void **state)
 {
 	struct peer *h = peer_start(peer_mute, NULL), *p = peer_start(fixed, NULL);
-	char hung[128], url[128];
+	const char *hung, *url;
 
 	(void)state;
-	snprintf(hung, sizeof(hung), "http://127.0.0.1:%u/", h->port);
-	snprintf(url, sizeof(url), "http://127.0.0.1:%u/", p->port);
+	hung = peer_url(h, "/");
+	url = peer_url(p, "/");
 	for (int what = DEED_CANCEL_BOTH; what <= DEED_ASK_AGAIN; what++) {
 		struct got never = {.base = event_base_new()},
 			   then = {.base = never.base, .wanted = 1};
@@ -228,10 +220,10 @@ static void test_free_under_way(void **state)
 	struct got never = {.base = event_base_new()};
 	struct http_client *c = http_client_new(never.base, 2);
 	struct http_request req;
-	char url[128];
+	const char *url;
 
 	(void)state;
-	snprintf(url, sizeof(url), "http://127.0.0.1:%u/", p->port);
+	url = peer_url(p, "/");
 	req = get_request(url);
 	for (int i = 0; i < 5; i++)
 		assert_int_equal(http_get(c, &req, get_told, &never, NULL), 0);

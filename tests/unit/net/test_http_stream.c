@@ -18,7 +18,7 @@ static void test_methods(void **state)
 			static const char *const extra[] = {"X-One: 1", "Accept: application/json",
 							    NULL};
 			struct stream o = {0};
-			struct http_request req = stream_request(stream_url(p));
+			struct http_request req = stream_request(peer_url(p, "/x"));
 			char line[64];
 
 			req.method = (enum http_method)m;
@@ -47,7 +47,7 @@ static void test_methods(void **state)
 	/* A large one; none at all, without a type. */
 	{
 		struct stream o = {0}, none = {0};
-		struct http_request req = stream_request(stream_url(p));
+		struct http_request req = stream_request(peer_url(p, "/x"));
 		char *large = malloc(3 << 20);
 
 		memset(large, 'x', 3 << 20);
@@ -119,7 +119,7 @@ static void test_retry_after(void **state)
 			 "HTTP/1.1 429 Slow\r\nContent-Length: 2\r\n%s\r\nhi",
 			 cases[i].headers);
 		p = peer_start(peer_raw, text);
-		req = stream_request(stream_url(p));
+		req = stream_request(peer_url(p, "/x"));
 		stream_begin(&o, &req, i % 2);
 		assert_int_equal(o.error, HTTP_OK);
 		assert_int_equal(o.told_status, 429);
@@ -160,7 +160,7 @@ static void test_flood(void **state)
 	for (int slow = 0; slow < 2; slow++) {
 		size_t n = slow ? 4 << 20 : 32 << 20;
 		struct peer *p = peer_start(flood, &n);
-		struct http_request req = stream_request(stream_url(p));
+		struct http_request req = stream_request(peer_url(p, "/x"));
 		struct stream o = {.only_count = true, .slow_us = slow ? 500 : 0};
 
 		req.max_body = 1; /* not looked at */
@@ -181,7 +181,7 @@ static void test_tricks(void **state)
 	for (int trick = TRICK_CANCEL_HEAD; trick <= TRICK_FREE_CHUNK; trick++) {
 		size_t n = 4 << 20;
 		struct peer *p = peer_start(flood, &n);
-		struct http_request req = stream_request(stream_url(p));
+		struct http_request req = stream_request(peer_url(p, "/x"));
 		struct stream o = {.only_count = true, .trick = (enum trick)trick};
 		bool head = trick == TRICK_CANCEL_HEAD || trick == TRICK_FREE_HEAD;
 
@@ -200,7 +200,7 @@ static void test_tricks(void **state)
 	for (int us = 0; us < 4000; us += 200) {
 		size_t n = 1 << 20;
 		struct peer *p = peer_start(flood, &n);
-		struct http_request req = stream_request(stream_url(p));
+		struct http_request req = stream_request(peer_url(p, "/x"));
 		struct stream o = {.only_count = true, .base = event_base_new()};
 		int dones;
 
@@ -253,7 +253,7 @@ static void test_ends(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct peer *p = peer_start(peer_raw, (void *)(uintptr_t)cases[i].answer);
-		struct http_request req = stream_request(stream_url(p));
+		struct http_request req = stream_request(peer_url(p, "/x"));
 		struct stream o = {0};
 
 		stream_begin(&o, &req, true);
@@ -307,7 +307,7 @@ static void test_silence(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(said) / sizeof(said[0]); i++) {
 		struct peer *p = peer_start(mute, (void *)(uintptr_t)said[i]);
-		struct http_request req = stream_request(stream_url(p));
+		struct http_request req = stream_request(peer_url(p, "/x"));
 		struct stream o = {0};
 
 		req.idle_ms = 100;
@@ -321,7 +321,7 @@ static void test_silence(void **state)
 	}
 	{
 		struct peer *p = peer_start(drip, NULL);
-		struct http_request req = stream_request(stream_url(p));
+		struct http_request req = stream_request(peer_url(p, "/x"));
 		struct stream o = {0};
 
 		req.idle_ms = 2000;

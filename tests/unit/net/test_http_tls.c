@@ -105,9 +105,7 @@ static void test_tls(void **state)
 	req.ca_file = "/nonexistent/ca.pem";
 	get_wait(c, &req, &o);
 	assert_int_equal(o.error, HTTP_TLS);
-	got_clear(&o);
-	http_client_free(c);
-	event_base_free(o.base);
+	got_end(&o, c);
 }
 
 /* Plain HTTP where TLS is spoken, and the other way round. */
@@ -129,9 +127,7 @@ static void test_tls_mixed_up(void **state)
 	snprintf(url, sizeof(url), "http://127.0.0.1:%u/", tls_port);
 	get_wait(c, &req, &o);
 	assert_int_not_equal(o.error, HTTP_OK);
-	got_clear(&o);
-	http_client_free(c);
-	event_base_free(o.base);
+	got_end(&o, c);
 	peer_stop(p);
 }
 

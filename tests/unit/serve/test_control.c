@@ -164,6 +164,31 @@ static void becomes(struct peer *p, const char *body, const char *verdict)
 	fail_msg("%s never became %s", body, verdict);
 }
 
+static struct peer *greet(const struct agent *a)
+{
+	struct peer *p = connect_peer(a, false);
+
+	hello(p);
+	return p;
+}
+
+/* To somebody who comes now. */
+static void serves(const struct agent *a, const char *body)
+{
+	struct peer *p = greet(a);
+
+	becomes(p, body, "verdict=routed");
+	leave(p);
+}
+
+/* Asked to, it ends well and leaves nothing behind. */
+static void ends(struct agent *a)
+{
+	kill(a->pid, SIGTERM);
+	assert_int_equal(await(a), 0);
+	clean(a);
+}
+
 static void get(const struct agent *a, const char *path, char *buf, size_t cap)
 {
 	int fd = dial(a->admin, SOCK_STREAM);
@@ -216,8 +241,7 @@ static void reloads(void **state)
 
 	(void)state;
 	begin(&a, "100ms");
-	p = connect_peer(&a, false);
-	hello(p);
+	p = greet(&a);
 	becomes(p, "{\"model\":\"A\"}", "verdict=routed");
 	assert_true(asks_well(p, 1, "{\"model\":\"B\"}", "verdict=model_not_found"));
 	page_says(&a, "/readyz", "ready");
@@ -255,16 +279,13 @@ static void reloads(void **state)
 	kill(a.pid, SIGHUP);
 	becomes(p, "{\"model\":\"D\"}", "verdict=routed");
 	leave(p);
-	kill(a.pid, SIGTERM);
-	assert_int_equal(await(&a), 0);
-	clean(&a);
+	ends(&a);
 }
 
 /* What needs a restart stays as it was, and the rest of the file is taken. */
 static void a_reload_that_asks_for_too_much(void **state)
 {
 	struct agent a;
-	struct peer *p;
 	unsigned old;
 
 	(void)state;
@@ -275,10 +296,7 @@ static void a_reload_that_asks_for_too_much(void **state)
 	a.admin = old;
 	kill(a.pid, SIGHUP);
 	page_says(&a, "/metrics", "spoa_inference_reloads_total{result=\"ok\"} 1");
-	p = connect_peer(&a, false);
-	hello(p);
-	becomes(p, "{\"model\":\"E\"}", "verdict=routed");
-	leave(p);
+	serves(&a, "{\"model\":\"E\"}");
 	kill(a.pid, SIGINT);
 	assert_int_equal(await(&a), 0);
 	clean(&a);
@@ -292,8 +310,7 @@ static void it_drains(void **state)
 
 	(void)state;
 	begin(&a, "1500ms");
-	p = connect_peer(&a, false);
-	hello(p);
+	p = greet(&a);
 	becomes(p, "{\"model\":\"A\"}", "verdict=routed");
 	assert_true(health_check(&a));
 	since = now_s();
@@ -327,8 +344,7 @@ static void a_second_signal_ends_the_wait(void **state)
 
 	(void)state;
 	begin(&a, "10m");
-	p = connect_peer(&a, false);
-	hello(p);
+	p = greet(&a);
 	kill(a.pid, SIGTERM);
 	page_says(&a, "/readyz", "draining");
 	kill(a.pid, SIGTERM);
@@ -344,16 +360,13 @@ static void with_nobody_there_it_ends_at_once(void **state)
 	(void)state;
 	begin(&a, "10m");
 	page_says(&a, "/metrics", "spoa_inference_spop_connections 0\n");
-	kill(a.pid, SIGTERM);
-	assert_int_equal(await(&a), 0);
-	clean(&a);
+	ends(&a);
 }
 
 /* A second agent for the same address fails, and leaves the first one's socket alone. */
 static void there_is_one(void **state)
 {
 	struct agent a;
-	struct peer *p;
 	pid_t second;
 	int status;
 
@@ -365,20 +378,14 @@ static void there_is_one(void **state)
 	assert_int_equal(waitpid(second, &status, 0), second);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 4);
-	p = connect_peer(&a, false);
-	hello(p);
-	becomes(p, "{\"model\":\"A\"}", "verdict=routed");
-	leave(p);
-	kill(a.pid, SIGTERM);
-	assert_int_equal(await(&a), 0);
-	clean(&a);
+	serves(&a, "{\"model\":\"A\"}");
+	ends(&a);
 }
 
 /* Killed without a chance to tidy up, it starts again on what is left. */
 static void after_a_kill(void **state)
 {
 	struct agent a;
-	struct peer *p;
 	int status;
 
 	(void)state;
@@ -387,13 +394,8 @@ static void after_a_kill(void **state)
 	assert_int_equal(waitpid(a.pid, &status, 0), a.pid);
 	launch(&a);
 	page_says(&a, "/healthz", "ok");
-	p = connect_peer(&a, false);
-	hello(p);
-	becomes(p, "{\"model\":\"A\"}", "verdict=routed");
-	leave(p);
-	kill(a.pid, SIGTERM);
-	assert_int_equal(await(&a), 0);
-	clean(&a);
+	serves(&a, "{\"model\":\"A\"}");
+	ends(&a);
 }
 
 /* What goes in and out leaves no descriptor behind. */
@@ -431,9 +433,7 @@ static void no_descriptor_is_lost(void **state)
 		if (round == 1)
 			page_says(&a, "/metrics", expected);
 	}
-	kill(a.pid, SIGTERM);
-	assert_int_equal(await(&a), 0);
-	clean(&a);
+	ends(&a);
 }
 
 int main(void)
