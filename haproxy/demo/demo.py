@@ -2,6 +2,7 @@
 the official clients."""
 import argparse
 import ctypes
+import fcntl
 import http.client
 import json
 import os
@@ -17,8 +18,9 @@ DEMO = os.path.dirname(os.path.abspath(__file__))
 HAPROXY_FILES = os.path.dirname(DEMO)
 ROOT = os.path.dirname(HAPROXY_FILES)
 RUN = os.path.join(DEMO, "run")
-AGENT = os.path.join(ROOT, "build", "agent", "spoa-inference")
-SIM = os.path.join(ROOT, "build", "tests", "sim", "spoa-sim")
+BUILD = os.path.abspath(os.environ.get("SPOA_BUILD", os.path.join(ROOT, "build")))
+AGENT = os.path.join(BUILD, "agent", "spoa-inference")
+SIM = os.path.join(BUILD, "tests", "sim", "spoa-sim")
 NODE_MODULES = os.environ.get("NODE_PATH", os.path.join(ROOT, ".cache", "node", "node_modules"))
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
@@ -294,11 +296,17 @@ class Table:
         self.quiet()
         loads = self.g.loads()
         self.n += 1
-        seen = request()
-        problems = self.judge(seen, model, loads, expect)
+        began = time.monotonic()
+        try:
+            seen = request()
+            problems = self.judge(seen, model, loads, expect)
+        except Exception as e:  # of whatever client: a row like the others, and the rest is tried
+            seen = Seen("-", {}, time.monotonic() - began)
+            problems = [f"{type(e).__name__}: {e}"]
         backend, server = seen.headers.get("x-inference-pool"), seen.headers.get("x-sim-name")
-        shown = " ".join(f"[{loads[n]:g}]" if n == server else f"{loads[n]:g}"
-                         for n in POOLS.get(backend, ()) if n in loads)
+        # "-": not to be had at that moment
+        values = {n: f"{loads[n]:g}" if n in loads else "-" for n in POOLS.get(backend, ())}
+        shown = " ".join(f"[{v}]" if n == server else v for n, v in values.items())
         print(ROW.format(self.n, text, model.split("/")[-1][:21], backend or "-", server or "-",
                          shown or "-", f"{seen.seconds * 1000:.0f} ms", seen.status) +
               "".join(f"\n    WRONG: {p}" for p in problems), flush=True)
@@ -417,6 +425,15 @@ Ask it why:
 Stop it with Ctrl-C.""", flush=True)
 
 
+def only_one():
+    """run/ is made anew by each start: not under the feet of one that is up."""
+    folder = os.open(DEMO, os.O_RDONLY)  # kept open: the lock goes with this process
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("demo: it is running already, from this checkout; stop that one first (Ctrl-C)")
+
+
 def interrupted(signum, _):
     raise SystemExit(128 + signum)
 
@@ -430,6 +447,7 @@ def main():
     haproxy = options.haproxy or shutil.which("haproxy", path=search)
     if not haproxy or not shutil.which(haproxy, path=search):
         sys.exit(f"demo: no HAProxy: {haproxy or 'install haproxy, or name it with --haproxy'}")
+    only_one()
     for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(s, interrupted)
     g = None
