@@ -27,8 +27,8 @@ static const char usage[] =
     "  spoa-inference -f FILE             run in the foreground; SIGTERM drains and ends,\n"
     "                                     SIGHUP reads FILE again\n"
     "  spoa-inference -f FILE -t          check FILE and end: 0 it is good, 1 it is not\n"
-    "  spoa-inference explain -f FILE [--host H] [--method M] [--path P]\n"
-    "                 [--header 'NAME: VALUE']... [--content-type T] < BODY\n"
+    "  spoa-inference explain -f FILE [--host H] [--port N] [--method M]\n"
+    "                 [--path P] [--header 'NAME: VALUE']... [--content-type T] < BODY\n"
     "                                     tell where this body would go now, and why\n"
     "  spoa-inference health [-f FILE | --url URL] [--ready]\n"
     "                                     ask the agent that runs, by listen.admin of FILE:\n"
@@ -58,6 +58,7 @@ enum {
 	OPTION_VERSION = 256,
 	OPTION_HELP_CONFIG,
 	OPTION_HOST,
+	OPTION_PORT,
 	OPTION_METHOD,
 	OPTION_PATH,
 	OPTION_HEADER,
@@ -73,6 +74,7 @@ static const struct option options[] = {
     {"version", no_argument, NULL, OPTION_VERSION},
     {"help-config", no_argument, NULL, OPTION_HELP_CONFIG},
     {"host", required_argument, NULL, OPTION_HOST},
+    {"port", required_argument, NULL, OPTION_PORT},
     {"method", required_argument, NULL, OPTION_METHOD},
     {"path", required_argument, NULL, OPTION_PATH},
     {"header", required_argument, NULL, OPTION_HEADER},
@@ -91,6 +93,19 @@ static bool add_header(struct explain_options *o, const char *text)
 		return false;
 	}
 	o->headers[o->nheaders++] = text;
+	return true;
+}
+
+static bool take_port(struct explain_options *o, const char *text)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end || n < 1 || n > UINT16_MAX) {
+		fprintf(stderr, "spoa-inference: --port takes 1 to 65535, not \"%s\"\n", text);
+		return false;
+	}
+	o->port = (uint32_t)n;
 	return true;
 }
 
@@ -124,6 +139,10 @@ static int parse(int argc, char **argv, struct arguments_given *ret)
 			return EXIT_SUCCESS;
 		case OPTION_HOST:
 			ret->options.host = optarg;
+			break;
+		case OPTION_PORT:
+			if (!take_port(&ret->options, optarg))
+				return EXIT_USAGE;
 			break;
 		case OPTION_METHOD:
 			ret->options.method = optarg;

@@ -127,7 +127,8 @@ struct config {
 		bool here; /* the section is in the file, with or without rows */
 		char *kubeconfig, *context, *namespace, *controller, *service, *configmaps,
 		    *haproxy_dir, *haproxy_master;
-		struct config_list namespaces, addresses, tls_secrets;
+		struct config_list namespaces, addresses, tls_secrets, ports;
+		char *tls_dir, *server_keywords;
 		int routing;
 		bool status;
 		uint32_t reload_ms, settle_ms, page, watch_ms, idle_ms, retry_ms, retry_max_ms,

@@ -51,6 +51,8 @@ struct option_scrape_base {
 #define STORED_NAMESPACES         struct config_list
 #define STORED_OBJECTS            struct config_list
 #define STORED_HOSTS              struct config_list
+#define STORED_PORTS              struct config_list
+#define STORED_KEYWORDS           char *
 #define STORED_LISTENERS          struct config_list
 #define STORED_NAMESERVERS        struct config_list
 #define STORED_VARIABLES          struct config_list
@@ -101,6 +103,8 @@ TYPE(NAMESERVERS, OPTION_LIST, "list of addresses", .check = syntax_nameserver)
 TYPE(NAMESPACES, OPTION_LIST, "list of namespaces", .check = syntax_namespace)
 TYPE(OBJECTS, OPTION_LIST, "list of NAMESPACE/NAME", .check = syntax_object)
 TYPE(HOSTS, OPTION_LIST, "list of addresses", .check = syntax_hostname)
+TYPE(PORTS, OPTION_LIST, "list of NAME=PORT", .check = syntax_portname)
+TYPE(KEYWORDS, OPTION_STR, "text", .check = syntax_keywords)
 TYPE(VARIABLES, OPTION_LIST, "list of words", .closed = true)
 TYPE(MODELS, OPTION_CUSTOM, "list of models")
 TYPE(ALIASES, OPTION_CUSTOM, "map of aliases")

@@ -248,6 +248,27 @@ bool syntax_hostname(struct view text, struct syntax_why *why)
 	       syntax_no(why, "is neither an IP address nor a host's name");
 }
 
+bool syntax_portname(struct view text, struct syntax_why *why)
+{
+	const char *equals = text.len ? memchr(text.ptr, '=', text.len) : NULL;
+	size_t at = equals ? (size_t)(equals - text.ptr) : 0;
+
+	return (equals && syntax_is_dns((struct view){text.ptr, at}, 15, false) &&
+		syntax_number((struct view){equals + 1, text.len - at - 1}, 65535) > 0) ||
+	       syntax_no(why, "is not NAME=PORT of a container's port, as in http=8080");
+}
+
+/* They go into a file and into commands, word by word: nothing that either would take for more. */
+bool syntax_keywords(struct view text, struct syntax_why *why)
+{
+	for (size_t i = 0; i < text.len; i++)
+		if (text.ptr[i] < ' ' || text.ptr[i] > '~' || strchr("\"'\\#$;", text.ptr[i]))
+			return syntax_no(why,
+					 "has more than words: quotes, backslashes, #, $ and ; "
+					 "cannot be had");
+	return true;
+}
+
 static bool syntax_is_visible(struct view text)
 {
 	for (size_t i = 0; i < text.len; i++)

@@ -27,6 +27,8 @@ syntax_check syntax_nameserver; /* IP:PORT */
 syntax_check syntax_namespace;  /* Kubernetes': a DNS label */
 syntax_check syntax_object;     /* NAMESPACE/NAME */
 syntax_check syntax_hostname;   /* an IP address or a host's name, without a port */
+syntax_check syntax_portname;   /* NAME=PORT: a container's port as Kubernetes names it */
+syntax_check syntax_keywords;   /* of a server line in haproxy.cfg */
 syntax_check syntax_urlpath;    /* /PATH */
 syntax_check syntax_url;        /* http(s)://HOST[:PORT]/… */
 

@@ -55,12 +55,30 @@ static void hash_defs(XXH3_state_t *h, const struct deflist *l)
 	}
 }
 
+static void hash_listeners(XXH3_state_t *h, const struct rule_listeners *l)
+{
+	const int64_t counts[] = {(int64_t)l->n, (int64_t)l->nports};
+
+	XXH3_128bits_update(h, counts, sizeof(counts));
+	for (size_t i = 0; i < l->n; i++) {
+		hash_view(h, l->items[i].host);
+		XXH3_128bits_update(h, &l->items[i].ports, sizeof(l->items[i].ports));
+	}
+	for (size_t i = 0; i < l->nports; i++) {
+		const int64_t port[] = {l->ports[i].port, l->ports[i].bit};
+
+		XXH3_128bits_update(h, port, sizeof(port));
+	}
+}
+
 static void hash_rules(XXH3_state_t *h, const struct rules *r)
 {
+	hash_listeners(h, rules_listeners(r));
 	for (size_t i = 0; i < rules_count(r); i++) {
 		const struct rule_def *d = rules_at(r, i);
-		const int64_t numbers[] = {d->path_type, d->timeout_ms, (int64_t)d->nheaders,
-					   (int64_t)d->nbackends};
+		const int64_t numbers[] = {d->path_type,         d->timeout_ms,
+					   (int64_t)d->nheaders, (int64_t)d->nbackends,
+					   (int64_t)d->listener, (int64_t)d->ports};
 
 		XXH3_128bits_update(h, numbers, sizeof(numbers));
 		hash_view(h, d->host);

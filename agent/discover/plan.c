@@ -68,8 +68,9 @@ static void mix_pool(struct plan *p, const struct plan_pool *pool)
 
 static void mix_rule(struct plan *p, const struct rule_def *d)
 {
-	const int64_t numbers[] = {d->path_type, (int64_t)d->nheaders, (int64_t)d->nbackends,
-				   d->created, d->timeout_ms};
+	const int64_t numbers[] = {d->path_type,     (int64_t)d->nheaders, (int64_t)d->nbackends,
+				   d->created,       d->timeout_ms,        d->listener,
+				   (int64_t)d->ports};
 
 	mix(p, numbers, sizeof(numbers));
 	mix_view(p, d->host);
@@ -86,6 +87,18 @@ static void mix_rule(struct plan *p, const struct rule_def *d)
 	}
 }
 
+static void mix_listeners(struct plan *p, const struct rule_listeners *l)
+{
+	mix_number(p, (int64_t)l->n);
+	for (size_t i = 0; i < l->n; i++) {
+		mix_view(p, l->items[i].host);
+		mix_number(p, (int64_t)l->items[i].ports);
+	}
+	mix_number(p, (int64_t)l->nports);
+	for (size_t i = 0; i < l->nports; i++)
+		mix_number(p, l->ports[i].port << 8 | l->ports[i].bit);
+}
+
 void plan_seal(struct plan *p)
 {
 	const int64_t counts[] = {(int64_t)p->npools, (int64_t)p->nrules, (int64_t)p->nadapters,
@@ -97,6 +110,7 @@ void plan_seal(struct plan *p)
 		mix_pool(p, &p->pools[i]);
 	for (size_t i = 0; i < p->nrules; i++)
 		mix_rule(p, &p->rules[i]);
+	mix_listeners(p, &p->listeners);
 	for (size_t i = 0; i < p->nadapters; i++) {
 		mix_view(p, p->adapters[i].model);
 		mix_view(p, p->adapters[i].base);

@@ -62,6 +62,7 @@ struct plan {
 	size_t npools;
 	const struct rule_def *rules; /* backends' pool: index into pools above, or -1 */
 	size_t nrules;
+	struct rule_listeners listeners; /* what rules hang on, and the ports there are */
 	const struct plan_adapter *adapters;
 	size_t nadapters;
 	const struct plan_header *headers;

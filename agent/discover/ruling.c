@@ -73,6 +73,8 @@ static struct rules *make_rules(const struct snapshot *s, const struct poolset *
 	}
 	if (defs && backends)
 		rules = rules_new(defs, plan->nrules);
+	if (rules && rules_listen(rules, &plan->listeners) < 0)
+		rules = rules_free(rules);
 	free(defs);
 	free(backends);
 	return rules;

@@ -7,6 +7,12 @@
  * and stops in each at the first match, or where the ranks pass the best so far. A list is ordered
  * by rank because rules are appended in that order.
  *
+ * Which listener a request belongs to is found first, by port and host, in a list that begins with
+ * the most specific host; a rule of another one does not match then. A listener without rules has
+ * its requests all the same: nobody else gets them. A request whose port says nothing, where there
+ * are several, belongs to none, and ports and listeners are not looked at: serving what another
+ * port would not is better than refusing all there is because a proxy in front hides the port.
+ *
  * Paths compare by segments: the prefix /v1 covers /v1 and /v1/x, not /v12; a trailing slash of
  * the prefix does not count; what follows a ? is no path. Hosts compare without case and port.
  */
@@ -45,6 +51,16 @@ struct rules {
 	struct rule_header *headers;
 	struct rule_backend *backends;
 	char *strings;
+	struct rule_listeners listeners; /* items by specificity of their hosts */
+	uint32_t *listener_ids;          /* of each, as rules name it */
+	uint64_t all_ports;
+	char *listener_hosts;
+};
+
+/* What a request came in by. */
+struct entrance {
+	uint64_t ports;
+	uint32_t listener; /* 0: any */
 };
 
 /* --- order --- */
@@ -258,9 +274,61 @@ struct rules *rules_free(struct rules *r)
 		free(r->headers);
 		free(r->backends);
 		free(r->strings);
+		free((void *)r->listeners.items);
+		free((void *)r->listeners.ports);
+		free(r->listener_ids);
+		free(r->listener_hosts);
 		free(r);
 	}
 	return NULL;
+}
+
+/* By insertion: there are few, and an order that they have already costs nothing. */
+static void put_listener(struct rules *r, struct rule_listener *items, size_t n,
+			 const struct rule_listener *l, uint32_t id)
+{
+	while (n > 0 && host_rank(items[n - 1].host) < host_rank(l->host)) {
+		items[n] = items[n - 1];
+		r->listener_ids[n] = r->listener_ids[n - 1];
+		n--;
+	}
+	items[n] = *l;
+	r->listener_ids[n] = id;
+}
+
+int rules_listen(struct rules *r, const struct rule_listeners *l)
+{
+	struct rule_listener *items = calloc(l->n + 1, sizeof(*items));
+	struct rule_port *ports = calloc(l->nports + 1, sizeof(*ports));
+	size_t bytes = 1;
+	char *at;
+
+	for (size_t i = 0; i < l->n; i++)
+		bytes += l->items[i].host.len;
+	r->listener_ids = calloc(l->n + 1, sizeof(*r->listener_ids));
+	r->listener_hosts = at = malloc(bytes);
+	r->listeners.items = items;
+	r->listeners.ports = ports;
+	if (!items || !ports || !r->listener_ids || !at)
+		return -ENOMEM;
+	for (size_t i = 0; i < l->n; i++) {
+		const struct rule_listener one = {keep(&at, l->items[i].host), l->items[i].ports};
+
+		put_listener(r, items, i, &one, (uint32_t)i + 1);
+		r->all_ports |= one.ports;
+	}
+	for (size_t i = 0; i < l->nports; i++) {
+		ports[i] = l->ports[i];
+		r->all_ports |= UINT64_C(1) << (ports[i].bit & 63);
+	}
+	r->listeners.n = l->n;
+	r->listeners.nports = l->nports;
+	return 0;
+}
+
+const struct rule_listeners *rules_listeners(const struct rules *r)
+{
+	return &r->listeners;
 }
 
 size_t rules_count(const struct rules *r)
@@ -276,6 +344,11 @@ const struct rule_def *rules_at(const struct rules *r, size_t i)
 bool rules_want_headers(const struct rules *r)
 {
 	return r->want_headers;
+}
+
+bool rules_want_port(const struct rules *r)
+{
+	return (r->all_ports & (r->all_ports - 1)) != 0;
 }
 
 /* --- matching --- */
@@ -385,14 +458,47 @@ static bool match_headers(const struct rule_def *d, const struct rule_request *r
 	return true;
 }
 
+static uint64_t port_bit(const struct rules *r, uint32_t port)
+{
+	for (size_t i = 0; i < r->listeners.nports; i++)
+		if (r->listeners.ports[i].port == port)
+			return UINT64_C(1) << (r->listeners.ports[i].bit & 63);
+	return rules_want_port(r) ? 0 : r->all_ports;
+}
+
+/* False: no listener takes it. */
+static bool enter(const struct rules *r, const struct rule_request *req, struct entrance *ret)
+{
+	const struct rule_listeners *l = &r->listeners;
+
+	*ret = (struct entrance){port_bit(r, req->port), 0};
+	if (!ret->ports) {
+		ret->ports = UINT64_MAX;
+		return true;
+	}
+	for (size_t i = 0; i < l->n; i++)
+		if ((l->items[i].ports & ret->ports) && match_host(l->items[i].host, req->host)) {
+			ret->listener = r->listener_ids[i];
+			return true;
+		}
+	return false;
+}
+
+static bool match_entrance(const struct rule_def *d, const struct entrance *e)
+{
+	return (!d->ports || (d->ports & e->ports)) &&
+	       (!d->listener || !e->listener || d->listener == e->listener);
+}
+
 /* The best rank in one list that is below @best. */
 static uint32_t walk(const struct rules *r, uint32_t first, const struct rule_request *req,
-		     uint32_t best)
+		     const struct entrance *e, uint32_t best)
 {
 	for (uint32_t i = first; i < best; i = r->rules[i].next) {
 		const struct rule_def *d = &r->rules[i].def;
 
-		if (match_host(d->host, req->host) && match_path(d, req->path) &&
+		if (match_entrance(d, e) && match_host(d->host, req->host) &&
+		    match_path(d, req->path) &&
 		    (!d->method.len || view_eq(d->method, req->method)) && match_headers(d, req))
 			return i;
 	}
@@ -419,18 +525,21 @@ bool rules_find(const struct rules *r, const struct rule_request *req, uint32_t 
 {
 	struct rule_request seen = *req;
 	const char *query = seen.path.len ? memchr(seen.path.ptr, '?', seen.path.len) : NULL;
+	struct entrance entrance;
 	uint32_t best = NONE;
 
 	seen.host = without_port(req->host);
+	if (!enter(r, &seen, &entrance))
+		return false;
 	if (query)
 		seen.path.len = (size_t)(query - seen.path.ptr);
 	if (seen.model.ptr)
 		best = walk(r, r->buckets[hash_key(KEY_MODEL, seen.model) & r->mask].first, &seen,
-			    best);
+			    &entrance, best);
 	if (seen.base.ptr)
-		best =
-		    walk(r, r->buckets[hash_key(KEY_BASE, seen.base) & r->mask].first, &seen, best);
-	best = walk(r, r->any.first, &seen, best);
+		best = walk(r, r->buckets[hash_key(KEY_BASE, seen.base) & r->mask].first, &seen,
+			    &entrance, best);
+	best = walk(r, r->any.first, &seen, &entrance, best);
 	if (best == NONE)
 		return false;
 	*ret = (struct rule_target){

@@ -45,6 +45,31 @@ struct rule_def {
 	struct view route;   /* "namespace/name", for the variable `route` and for ties */
 	int64_t created;     /* seconds; the older route wins a tie */
 	uint32_t timeout_ms; /* 0: none */
+	uint32_t listener;   /* which of the listeners' hosts it hangs on, from 1; 0: any */
+	uint64_t ports;      /* of that listener host, where it hangs on; 0: any */
+};
+
+/*
+ * Listeners: what requests come in by. Of those that have a request's port the one with the most
+ * specific host has the request, and rules of others do not see it (the Gateway API's listener
+ * isolation).
+ */
+struct rule_listener {
+	struct view host; /* as above; each once */
+	uint64_t ports;   /* bits */
+};
+
+/* The port that HAProxy tells of a request's connection → the bit that it stands for. */
+struct rule_port {
+	uint16_t port;
+	uint8_t bit; /* 0 to 63 */
+};
+
+struct rule_listeners {
+	const struct rule_listener *items;
+	size_t n;
+	const struct rule_port *ports; /* the first with a number counts */
+	size_t nports;
 };
 
 /* The two headers that name a model, in any case. */
@@ -54,11 +79,17 @@ bool rules_is_base_header(struct view name);
 /* NULL with errno ENOMEM. */
 struct rules *rules_new(const struct rule_def *defs, size_t n);
 struct rules *rules_free(struct rules *r);
+/* Without listeners every rule is for every request. Once; copies. 0 or -ENOMEM. */
+int rules_listen(struct rules *r, const struct rule_listeners *l)
+    __attribute__((warn_unused_result));
+const struct rule_listeners *rules_listeners(const struct rules *r);
 size_t rules_count(const struct rules *r);
 /* The rule of rank @i, 0 the highest; its views live as long as the table. */
 const struct rule_def *rules_at(const struct rules *r, size_t i);
 /* Some rule looks at headers other than the two names of a model: HAProxy must send them. */
 bool rules_want_headers(const struct rules *r);
+/* Requests come in by ports that make a difference: HAProxy must send them. */
+bool rules_want_port(const struct rules *r);
 
 /*
  * Whether some rule leads requests for @model, whose base is @base, to a pool that @serves says yes
@@ -73,6 +104,8 @@ struct rule_request {
 	struct view model, base; /* what the two headers will be set to */
 	struct view headers;     /* req.hdrs_bin: pairs of varint-prefixed strings, ended by two
 				    empty ones; absent: none were sent */
+	uint32_t port; /* of HAProxy, that it came in by. One that no listener is known by, or 0:
+			  the only one there is; of several, none is told from another */
 };
 
 struct rule_target {

@@ -37,6 +37,14 @@ static int64_t length_of(const struct spop_value *v)
 	return parse_length(bytes_of(v));
 }
 
+/* 0: not told. */
+static uint32_t port_of(const struct spop_value *v)
+{
+	int64_t n = length_of(v);
+
+	return n > 0 && n <= UINT16_MAX ? (uint32_t)n : 0;
+}
+
 /* @n is known when this is compiled: one or two comparisons of words instead of a call. */
 static inline __attribute__((always_inline)) bool same(const uint8_t *p, const char *word, size_t n)
 {
@@ -96,6 +104,8 @@ static void take(struct arguments *a, const struct spop_arg *arg)
 	case 8:
 		if (is(arg->name, "body_len"))
 			in->body_len = length_of(&arg->value);
+		else if (is(arg->name, "dst_port"))
+			a->where.port = port_of(&arg->value);
 		break;
 	case 9:
 		if (is(arg->name, "body_size"))

@@ -224,6 +224,8 @@ static void put_where(FILE *out, const struct explain_options *o)
 {
 	if (o->host)
 		fprintf(out, "host      %s\n", o->host);
+	if (o->port)
+		fprintf(out, "port      %u\n", o->port);
 	if (o->method)
 		fprintf(out, "method    %s\n", o->method);
 	if (o->path)
@@ -353,6 +355,7 @@ static int decide_and_print(struct explain *x, const struct explain_options *opt
 	};
 	struct rule_request where = {
 	    .host = view_str(options->host),
+	    .port = options->port,
 	    .path = view_str(options->path),
 	    .method = view_str(options->method ? options->method : "POST"),
 	};

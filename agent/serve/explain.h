@@ -11,6 +11,7 @@
 /* Strings that are NULL were not given. */
 struct explain_options {
 	const char *host, *path;
+	uint32_t port;            /* of HAProxy, that it comes in by; 0: not told */
 	const char *method;       /* default: POST */
 	const char *content_type; /* default: application/json, unless the body begins like
 				     multipart */

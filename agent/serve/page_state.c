@@ -150,6 +150,19 @@ static void add_routes(cJSON *root, const struct snapshot *s)
 /* Of rules and their matches no more than this are shown. */
 #define RULES_SHOWN 1000
 
+/* The host that is listened for, and HAProxy's ports that lead there. */
+static void add_entrance(cJSON *o, const struct rule_listeners *l, const struct rule_def *def)
+{
+	cJSON *ports;
+
+	if (!def->listener)
+		return;
+	ports = cJSON_AddArrayToObject(o, "ports");
+	for (size_t i = 0; i < l->nports; i++)
+		if (def->ports >> l->ports[i].bit & 1)
+			pagejson_append_consume(ports, cJSON_CreateNumber(l->ports[i].port));
+}
+
 static cJSON *rule_object(const struct snapshot *s, const struct rule_def *def)
 {
 	cJSON *o = cJSON_CreateObject(), *list;
@@ -162,6 +175,7 @@ static cJSON *rule_object(const struct snapshot *s, const struct rule_def *def)
 	pagejson_add_view(o, "path", def->path.len ? def->path : VIEW_LIT("/"));
 	if (def->method.len)
 		pagejson_add_view(o, "method", def->method);
+	add_entrance(o, rules_listeners(s->rules), def);
 	list = cJSON_AddObjectToObject(o, "headers");
 	for (size_t i = 0; i < def->nheaders; i++) {
 		char *name = view_dup(def->headers[i].name);

@@ -26,6 +26,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "discover/follow/backends.h"
+#include "discover/follow/certificates.h"
 #include "discover/follow/diff.h"
 #include "discover/follow/files.h"
 #include "discover/follow/reload.h"
@@ -61,7 +62,8 @@ struct follow {
 	uint64_t reload_ns, reload_ms;
 	uint64_t generation, reload_generation; /* of what is wanted; of what was reloaded for */
 	uint64_t nudged_ns;
-	uint32_t reload_pid; /* the worker that the last good reload replaces */
+	uint64_t certificates; /* as they were seen last */
+	uint32_t reload_pid;   /* the worker that the last good reload replaces */
 	struct backends backends;
 	size_t told_pools;
 	enum follow_state state;
@@ -446,6 +448,31 @@ static void polled(const struct ask_answer *answer, void *arg)
 	answered_well(f);
 }
 
+/* True: they are others than before. While there are none, as in the middle of a change, those
+ * before count. */
+static bool see_certificates(struct follow *f)
+{
+	uint64_t print = f->conf.certificates ? certificates_print(f->conf.certificates) : 0;
+
+	if ((!print && f->conf.certificates) || print == f->certificates)
+		return false;
+	f->certificates = print;
+	return true;
+}
+
+/* Renewed ones are something else that is wanted. */
+static void look_at_certificates(struct follow *f)
+{
+	if (!see_certificates(f))
+		return;
+	log_event(LOG_LEVEL_INFO, "haproxy_certificates", "path",
+		  f->conf.certificates ? f->conf.certificates : "", NULL);
+	want_certificates(f->want, f->certificates);
+	f->generation++;
+	f->reload_ms = f->conf.reload_ms;
+	(void)files_write(f->files, f->want);
+}
+
 static void poll_now(struct follow *f)
 {
 	int r;
@@ -453,6 +480,7 @@ static void poll_now(struct follow *f)
 	if (!f->want || f->step != STEP_REST)
 		return;
 	timer_stop(f->timer);
+	look_at_certificates(f);
 	r = ask(f->base, f->conf.socket, VIEW_LIT(DIFF_QUESTION), f->conf.timeout_ms,
 		f->conf.max_answer, polled, f, &f->ask);
 	if (r == 0) {
@@ -540,6 +568,8 @@ int follow_want(struct follow *f, const struct plan *p)
 		log_str(&l, "first", w->left_out_why);
 		log_end(&l);
 	}
+	(void)see_certificates(f);
+	want_certificates(w, f->certificates);
 	/* A difference under way points into the answer, not into what was wanted. */
 	want_free(f->want);
 	f->want = w;

@@ -43,6 +43,8 @@ struct follow_conf {
 	uint32_t reload_ms; /* at most one reload in this time */
 	const char
 	    *keywords; /* of every server line, as haproxy.cfg has them; NULL: FOLLOW_KEYWORDS */
+	const char *certificates; /* HAProxy's: a folder or a file; when it changes HAProxy is
+				     reloaded; NULL: not looked at */
 };
 
 struct follow_hooks {

@@ -137,6 +137,8 @@ char *generate_env(const struct want *w, size_t *ret_len)
 		    w->stamp);
 	/* Up to 3.0 a reload keeps the environment that the last load has left. */
 	text_str(&out, w->hdrs ? "    setenv INFERENCE_HDRS 1\n" : "    unsetenv INFERENCE_HDRS\n");
+	text_str(&out, w->dst_port ? "    setenv INFERENCE_DST_PORT 1\n"
+				   : "    unsetenv INFERENCE_DST_PORT\n");
 	return text_take(&out, ret_len);
 }
 

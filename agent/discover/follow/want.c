@@ -8,8 +8,8 @@
  * feed would end the header and begin another).
  *
  * The stamp stands for what the runtime socket cannot change: rules, the environment, the
- * protocol and keywords of servers. It is written into the file as an environment variable and read
- * back from the running process.
+ * protocol and keywords of servers, and certificates. It is written into the file as an environment
+ * variable and read back from the running process.
  */
 #include "discover/follow/want.h"
 
@@ -96,7 +96,7 @@ static bool is_text(struct view v)
 	return v.len <= 8192;
 }
 
-static bool is_reserved(struct view name)
+bool want_is_reserved(struct view name)
 {
 	for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++)
 		if (view_eq(name, view_str(reserved[i])))
@@ -182,7 +182,7 @@ static bool put_pools(struct want *w, const struct plan *p)
 			leave_out(w, "pool", from->name, "not a name for HAProxy");
 			continue;
 		}
-		if (is_reserved(from->backend)) {
+		if (want_is_reserved(from->backend)) {
 			leave_out(w, "pool", from->name, "haproxy.cfg has a section of that name");
 			continue;
 		}
@@ -235,19 +235,22 @@ static bool put_headers(struct want *w, const struct plan *p)
 	return true;
 }
 
-static bool want_headers(const struct plan *p, bool *ret)
+/* What HAProxy must send, by the very table that asks for it. */
+static bool want_arguments(const struct plan *p, struct want *w)
 {
 	struct rules *r;
+	bool made;
 
-	*ret = false;
 	if (p->nrules == 0 || p->route_by_models)
 		return true;
 	r = rules_new(p->rules, p->nrules);
-	if (!r)
-		return false;
-	*ret = rules_want_headers(r);
+	made = r && rules_listen(r, &p->listeners) == 0;
+	if (made) {
+		w->hdrs = rules_want_headers(r);
+		w->dst_port = rules_want_port(r);
+	}
 	rules_free(r);
-	return true;
+	return made;
 }
 
 /* Length first, so that no two lists of texts read the same. */
@@ -268,6 +271,8 @@ static bool put_stamp(struct want *w)
 	XXH3_64bits_reset(x);
 	stir(x, w->keywords);
 	stir(x, w->hdrs ? VIEW_LIT("hdrs") : VIEW_LIT(""));
+	if (w->dst_port)
+		stir(x, VIEW_LIT("dst_port"));
 	for (size_t i = 0; i < w->nheaders; i++) {
 		stir(x, w->headers[i].route);
 		stir(x, (struct view){&"sar"[w->headers[i].action], 1});
@@ -277,9 +282,17 @@ static bool put_stamp(struct want *w)
 	for (size_t i = 0; i < w->npools; i++)
 		if (w->pools[i].h2c)
 			stir(x, w->pools[i].backend);
-	snprintf(w->stamp, sizeof(w->stamp), "%016llx", (unsigned long long)XXH3_64bits_digest(x));
+	w->lasting = XXH3_64bits_digest(x);
 	XXH3_freeState(x);
+	want_certificates(w, 0);
 	return true;
+}
+
+void want_certificates(struct want *w, uint64_t print)
+{
+	uint64_t sum = print ? XXH3_64bits_withSeed(&print, sizeof(print), w->lasting) : w->lasting;
+
+	snprintf(w->stamp, sizeof(w->stamp), "%016llx", (unsigned long long)sum);
 }
 
 struct want *want_new(const struct plan *p, struct view keywords)
@@ -290,7 +303,7 @@ struct want *want_new(const struct plan *p, struct view keywords)
 		return NULL;
 	w->arena = arena_new();
 	if (!w->arena || !copy(w->arena, keywords, &w->keywords) || !put_pools(w, p) ||
-	    !put_headers(w, p) || !want_headers(p, &w->hdrs) || !put_stamp(w))
+	    !put_headers(w, p) || !want_arguments(p, w) || !put_stamp(w))
 		return want_free(w);
 	return w;
 }

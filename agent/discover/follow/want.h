@@ -34,10 +34,12 @@ struct want {
 	const struct plan_header *headers; /* in the plan's order */
 	size_t nheaders;
 	bool hdrs;            /* some rule looks at other headers: HAProxy must send them */
+	bool dst_port;        /* by which port a request came in makes a difference: as above */
 	struct view keywords; /* of every server line */
 	/* What HAProxy cannot change while it runs, as 16 hexadecimal digits: when it has loaded
 	 * another one a reload is needed. */
 	char stamp[17];
+	uint64_t lasting; /* the stamp without certificates */
 	size_t nservers;
 	size_t left_out;        /* pools, servers and header rules that HAProxy could not take */
 	char left_out_why[200]; /* the first of them */
@@ -48,6 +50,11 @@ struct want {
 struct want *want_new(const struct plan *p, struct view keywords);
 struct want *want_free(struct want *w);
 
+/* HAProxy must have loaded the certificates that @print stands for; 0: none are known of. */
+void want_certificates(struct want *w, uint64_t print);
+
+/* haproxy.cfg, or what is loaded beside it, has a section of this name: no backend can. */
+bool want_is_reserved(struct view name);
 /* Of HAProxy's alphabet for names of proxies and servers, and not too long. */
 bool want_is_name(struct view v);
 

@@ -269,6 +269,10 @@ static void read_changes(const cJSON *filter, const char *key, enum plan_header_
 		}
 		if (!is_token(h.name))
 			wrong(rule, kube_reader_text(r, "name", "no name of a header"));
+		else if (view_caseeq(h.name, VIEW_LIT("content-length")) ||
+			 view_caseeq(h.name, VIEW_LIT("transfer-encoding")))
+			wrong(rule,
+			      kube_reader_text(r, "name", "HAProxy says itself where a body ends"));
 		else if (!is_value(h.value))
 			wrong(rule, kube_reader_text(r, "value", "no value of a header"));
 		else if (m->n < m->room)

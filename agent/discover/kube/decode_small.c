@@ -62,11 +62,25 @@ static void add_balancer(struct kube_service *s, struct view *room, struct kube_
 	}
 }
 
+/* A number, a name, or nothing for the same number. */
+static void read_target(const cJSON *item, struct kube_service_port *p, struct kube_reader *r)
+{
+	const cJSON *target = kube_reader_any(item, "targetPort");
+
+	p->target_name = VIEW_NULL;
+	if (cJSON_IsString(target) && target->valuestring[0])
+		p->target_name = kube_pack_dup(r->pack, view_str(target->valuestring));
+	else
+		p->target = (uint16_t)kube_reader_integer(r, item, "targetPort", 0, 65535, 0);
+	if (!p->target && !p->target_name.ptr)
+		p->target = p->port;
+}
+
 static void read_ports(const cJSON *spec, struct kube_service *s, struct kube_reader *r)
 {
 	size_t n, i = 0;
 	const cJSON *list = kube_reader_list(r, spec, "ports", 1024, &n), *item;
-	uint16_t *ports = kube_reader_array(r, n, sizeof(*ports));
+	struct kube_service_port *ports = kube_reader_array(r, n, sizeof(*ports));
 
 	if (!ports)
 		return;
@@ -75,8 +89,11 @@ static void read_ports(const cJSON *spec, struct kube_service *s, struct kube_re
 		struct view protocol = kube_reader_peek(r, item, "protocol");
 		int64_t port = kube_reader_integer(r, item, "port", 1, 65535, 0);
 
-		if (port && (!protocol.len || view_eq(protocol, VIEW_LIT("TCP"))))
-			ports[i++] = (uint16_t)port;
+		if (!port || (protocol.len && !view_eq(protocol, VIEW_LIT("TCP"))))
+			continue;
+		ports[i].port = (uint16_t)port;
+		ports[i].node = (uint16_t)kube_reader_integer(r, item, "nodePort", 0, 65535, 0);
+		read_target(item, &ports[i++], r);
 	}
 	s->ports = ports;
 	s->nports = i;

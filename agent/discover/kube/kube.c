@@ -31,7 +31,8 @@
 #include "discover/kube/status.h"
 #include "net/timer.h"
 
-#define RETRY_NS CLOCK_NS_PER_S
+#define RETRY_NS    CLOCK_NS_PER_S
+#define PORTS_USUAL 2
 
 /* A problem that was logged, by its hash; forgotten when it is gone, so that it is told again. */
 struct told {
@@ -47,6 +48,7 @@ struct kube_next {
 	struct follow *follow;      /* NULL: HAProxy is somebody else's */
 	struct kube_settings settings;
 	struct view *addresses, *secrets;
+	struct kube_port_name *ports;
 };
 
 struct kube {
@@ -72,6 +74,24 @@ static struct view *views_of(const struct config_list *list)
 	return views;
 }
 
+/* What haproxy.cfg and the chart have, and what is configured in front of it: the first counts. */
+static struct kube_port_name *ports_of(const struct config_list *list)
+{
+	static const struct kube_port_name usual[PORTS_USUAL] = {{VIEW_LIT("http"), 8080},
+								 {VIEW_LIT("https"), 8443}};
+	struct kube_port_name *ports = calloc(list->n + PORTS_USUAL, sizeof(*ports));
+
+	for (size_t i = 0; ports && i < list->n; i++) {
+		const char *equals = strchr(list->items[i], '=');
+
+		ports[i].name = (struct view){list->items[i], (size_t)(equals - list->items[i])};
+		ports[i].port = (uint16_t)strtoul(equals + 1, NULL, 10);
+	}
+	if (ports)
+		memcpy(ports + list->n, usual, sizeof(usual));
+	return ports;
+}
+
 /* All but the namespace, which the mirror knows. */
 static int make_settings(struct kube_next *n)
 {
@@ -81,7 +101,8 @@ static int make_settings(struct kube_next *n)
 
 	n->addresses = views_of(&conf->kubernetes.addresses);
 	n->secrets = views_of(&conf->kubernetes.tls_secrets);
-	if (!n->addresses || !n->secrets)
+	n->ports = ports_of(&conf->kubernetes.ports);
+	if (!n->addresses || !n->secrets || !n->ports)
 		return -ENOMEM;
 	n->settings = (struct kube_settings){
 	    .controller = view_str(conf->kubernetes.controller),
@@ -92,6 +113,8 @@ static int make_settings(struct kube_next *n)
 	    .naddresses = conf->kubernetes.addresses.n,
 	    .secrets = n->secrets,
 	    .nsecrets = conf->kubernetes.tls_secrets.n,
+	    .ports = n->ports,
+	    .nports = conf->kubernetes.ports.n + PORTS_USUAL,
 	};
 	if (slash) {
 		n->settings.service_namespace = (struct view){service, (size_t)(slash - service)};
@@ -110,6 +133,8 @@ static struct follow_conf follow_conf_of(const struct config *conf)
 	    .timeout_ms = conf->haproxy.timeout_ms,
 	    .max_answer = conf->haproxy.max_answer,
 	    .reload_ms = conf->kubernetes.reload_ms,
+	    .keywords = conf->kubernetes.server_keywords,
+	    .certificates = conf->kubernetes.tls_dir,
 	};
 }
 
@@ -319,7 +344,8 @@ static bool has_backend(struct view backend, void *arg)
 static bool is_asking(const struct option *o)
 {
 	static const char *const others[] = {"haproxy_master", "reload_interval", "settle",
-					     "addresses", "tls_secrets"};
+					     "addresses",      "tls_secrets",     "ports",
+					     "tls_dir",        "server_keywords"};
 
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
 		if (strcmp(o->key, others[i]) == 0)
@@ -396,6 +422,7 @@ static void next_deinit(struct kube_next *n)
 	kube_mirror_free(n->mirror);
 	free(n->addresses);
 	free(n->secrets);
+	free(n->ports);
 }
 
 struct kube_next *kube_next_free(struct kube_next *n)

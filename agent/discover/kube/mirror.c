@@ -154,7 +154,7 @@ static bool is_ill(enum kube_reflector_state s)
 
 static const char *remedy(enum kube_reflector_state s)
 {
-	return s == KUBE_REFLECTOR_FORBIDDEN ? "grant the right to get, list and watch it"
+	return s == KUBE_REFLECTOR_FORBIDDEN ? "grant the right to list and watch it"
 	       : s == KUBE_REFLECTOR_ABSENT  ? "install its definition (CRD)"
 					     : NULL;
 }

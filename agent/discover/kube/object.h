@@ -54,11 +54,17 @@ struct kube_namespace {
 	struct kube_labels labels;
 };
 
+struct kube_service_port {
+	uint16_t port, node; /* node: nodePort; 0: none */
+	uint16_t target;     /* of the pod; 0: it has a name there */
+	struct view target_name;
+};
+
 struct kube_service {
 	struct view type;
 	const struct view *addresses; /* the ones to be told, best first; see decode_small.c */
 	size_t naddresses;
-	const uint16_t *ports;
+	const struct kube_service_port *ports;
 	size_t nports;
 };
 

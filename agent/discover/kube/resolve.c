@@ -180,6 +180,7 @@ int kube_resolve(struct kube_store *s, const struct kube_settings *set, const st
 		report_errors(&r);
 		if (!set->by_models) {
 			resolve_gateways(&r);
+			resolve_listeners(&r);
 			resolve_routes(&r);
 		}
 		resolve_pools(&r);

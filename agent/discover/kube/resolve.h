@@ -32,6 +32,12 @@ struct kube_resolved;
 struct kube_store;
 struct plan;
 
+/* A container's port by its name, as a Service's targetPort may have it. */
+struct kube_port_name {
+	struct view name;
+	uint16_t port;
+};
+
 /* All borrowed during the call. */
 struct kube_settings {
 	struct view controller; /* "spoa-inference/gateway-controller" */
@@ -44,6 +50,8 @@ struct kube_settings {
 	size_t naddresses;
 	const struct view *secrets; /* NAMESPACE/NAME of the certificates that HAProxy holds */
 	size_t nsecrets;
+	const struct kube_port_name *ports; /* of HAProxy's container */
+	size_t nports;
 	size_t max_rules; /* of the plan; routes past it, the youngest, are refused. 0: 100,000 */
 };
 

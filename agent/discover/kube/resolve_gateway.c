@@ -24,7 +24,7 @@ struct verdict {
 	struct view message;
 };
 
-static const struct kube_object *service_of(const struct resolving *r)
+const struct kube_object *resolve_service(const struct resolving *r)
 {
 	const struct kube_entry *e =
 	    r->set->service.len
@@ -92,12 +92,12 @@ static struct verdict conflicts(struct resolving *r, const struct resolve_gatewa
 
 static struct verdict port_verdict(struct resolving *r, const struct kube_listener *l)
 {
-	const struct kube_object *service = service_of(r);
+	const struct kube_object *service = resolve_service(r);
 
 	if (!service)
 		return (struct verdict){NULL, VIEW_NULL};
 	for (size_t i = 0; i < service->service.nports; i++)
-		if (service->service.ports[i] == l->port)
+		if (service->service.ports[i].port == l->port)
 			return (struct verdict){NULL, VIEW_NULL};
 	return (struct verdict){"PortUnavailable",
 				resolve_text(r,
@@ -375,7 +375,7 @@ static struct view why_no_address(struct resolving *r)
 	return resolve_text(
 	    r, "Service %.*s/%.*s %s", (int)r->set->service_namespace.len,
 	    r->set->service_namespace.ptr, (int)r->set->service.len, r->set->service.ptr,
-	    service_of(r) ? "has no address yet" : "of kubernetes.service is not there");
+	    resolve_service(r) ? "has no address yet" : "of kubernetes.service is not there");
 }
 
 static struct verdict programmed_verdict(struct resolving *r, const struct resolve_gateway *g,
@@ -463,7 +463,7 @@ static void tell(struct resolving *r, const struct resolve_gateway *g, const str
 
 void resolve_finish(struct resolving *r)
 {
-	const struct kube_object *service = service_of(r);
+	const struct kube_object *service = resolve_service(r);
 	const struct view *have = service ? service->service.addresses : r->set->addresses;
 	size_t n = service ? service->service.naddresses : r->set->naddresses;
 

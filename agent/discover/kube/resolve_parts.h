@@ -15,6 +15,8 @@ struct resolve_listener {
 	const struct kube_listener *conf;
 	bool takes_routes; /* HTTPRoute is among the supported kinds */
 	bool accepted, programmed;
+	uint64_t ports; /* the bit of its port, and its host's number, in the plan's listeners; */
+	uint32_t place; /* programmed ones only */
 	uint32_t attached;
 	size_t counted; /* the route that was counted last; 0: none, else its number from 1 */
 	struct kube_conditions conditions;
@@ -27,10 +29,17 @@ struct resolve_gateway {
 	size_t nlisteners;
 };
 
+/* Where a route is attached: a host name, absent for any, at a host of the plan's listeners. */
+struct resolve_host {
+	struct view name;
+	uint32_t place;
+	uint64_t ports;
+};
+
 struct resolve_route {
 	const struct kube_entry *entry;
-	const struct view *hosts; /* of the version that serves: one for each name; absent: any */
-	size_t nhosts;            /* 0: attached to nothing that is programmed */
+	const struct resolve_host *hosts; /* of the version that serves: each pair once */
+	size_t nhosts;                    /* 0: attached to nothing that is programmed */
 };
 
 /* A route of this Gateway refers to this pool. */
@@ -86,6 +95,8 @@ void resolve_condition(struct resolve_conditions *c, const char *type, bool stat
 void resolve_problem(struct resolving *r, const struct kube_entry *e, struct view text);
 struct kube_wanted *resolve_want(struct resolving *r, const struct kube_entry *e);
 
+/* The Service in front of HAProxy; NULL: none is configured, or it is not there. */
+const struct kube_object *resolve_service(const struct resolving *r);
 /* May an object of @from_kind in @from refer to @to? Within one namespace always. */
 bool resolve_permitted(const struct resolving *r, struct view from_kind, struct view from,
 		       const struct kube_ref *to);
@@ -93,6 +104,8 @@ bool resolve_permitted(const struct resolving *r, struct view from_kind, struct 
  * that of the condition. */
 int64_t resolve_find_pool(const struct resolving *r, const struct kube_object *o,
 			  const struct kube_ref *ref, const char **reason);
+/* Why our own HAProxy cannot have this pool, whatever it asks for; absent: it can. */
+struct view resolve_refused(struct resolving *r, const struct kube_entry *e);
 /* The reason of the first reference of the route that leads nowhere; NULL: none does. */
 const char *resolve_check_refs(struct resolving *r, const struct kube_object *o,
 			       struct view *ret_message);
@@ -103,11 +116,12 @@ struct resolve_gateway *resolve_find_gateway(const struct resolving *r, struct v
 					     struct view name);
 
 /* In this order. */
-void resolve_gateways(struct resolving *r); /* which are ours, their listeners */
-void resolve_routes(struct resolving *r);   /* attachment, statuses, uses of pools */
-void resolve_pools(struct resolving *r);    /* pools and members of the plan, statuses */
-void resolve_rules(struct resolving *r);    /* rules and headers of the plan */
-void resolve_adapters(struct resolving *r); /* adapters of the plan */
-void resolve_finish(struct resolving *r);   /* statuses of Gateways, as routes were counted */
+void resolve_gateways(struct resolving *r);  /* which are ours, their listeners */
+void resolve_listeners(struct resolving *r); /* listeners of the plan */
+void resolve_routes(struct resolving *r);    /* attachment, statuses, uses of pools */
+void resolve_pools(struct resolving *r);     /* pools and members of the plan, statuses */
+void resolve_rules(struct resolving *r);     /* rules and headers of the plan */
+void resolve_adapters(struct resolving *r);  /* adapters of the plan */
+void resolve_finish(struct resolving *r);    /* statuses of Gateways, as routes were counted */
 
 #endif

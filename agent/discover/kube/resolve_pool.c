@@ -19,6 +19,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "discover/follow/want.h"
 #include "discover/kube/labels.h"
 #include "discover/kube/owner.h"
 #include "discover/kube/resolve_parts.h"
@@ -261,6 +262,18 @@ static struct view join(struct resolving *r, struct view a, char between, struct
 	return resolve_keep(r, view_str(text));
 }
 
+struct view resolve_refused(struct resolving *r, const struct kube_entry *e)
+{
+	/* A name with a namespace in front is nobody's: sections have no '_'. */
+	if (!r->set->header_rules || !view_eq(e->namespace, r->set->namespace) ||
+	    !want_is_reserved(e->name))
+		return VIEW_NULL;
+	return resolve_text(r,
+			    "HAProxy has a section %s of its own: give the pool another name, or "
+			    "make it in another namespace than %s",
+			    e->name.ptr, e->namespace.ptr);
+}
+
 static void fill(struct resolving *r, const struct candidate *pods, const struct kube_entry *e,
 		 struct plan_pool *to)
 {
@@ -312,6 +325,7 @@ static void tell_wrong(struct resolving *r, const struct kube_entry *e)
 static void plan_pools(struct resolving *r)
 {
 	size_t n, count = 0;
+	struct view refused;
 	const struct kube_entry *const *entries = kube_store_all(r->s, KUBE_POOL, &n);
 	struct candidate *pods = list_pods(r);
 	struct placed *placed = resolve_get(r, (n + 1) * sizeof(*placed));
@@ -326,7 +340,10 @@ static void plan_pools(struct resolving *r)
 		if (r->used && !r->used[i] && only_others(r, entries[i]))
 			continue;
 		tell_wrong(r, entries[i]);
-		if (!entries[i]->serving)
+		refused = resolve_refused(r, entries[i]);
+		if (refused.ptr)
+			resolve_problem(r, entries[i], refused);
+		if (!entries[i]->serving || refused.ptr)
 			continue;
 		placed[count].index = i;
 		fill(r, pods, entries[i], &placed[count++].pool);
@@ -362,11 +379,14 @@ static struct kube_conditions tell_use(struct resolving *r, const struct kube_en
 				       bool accepted)
 {
 	const struct kube_pool *pool = e->newest ? &e->newest->pool : NULL;
+	struct view refused = resolve_refused(r, e);
 	struct resolve_conditions c;
 
 	if (!resolve_conditions(r, &c, e->generation))
 		return (struct kube_conditions){NULL, 0};
-	if (!pool || pool->wrong.ptr)
+	if (refused.ptr)
+		resolve_condition(&c, "Accepted", false, "NotSupportedByParent", refused);
+	else if (!pool || pool->wrong.ptr)
 		resolve_condition(&c, "Accepted", false, "UnsupportedValue",
 				  pool ? pool->wrong
 				       : resolve_text(r, "%s", e->error ? e->error : ""));

@@ -87,6 +87,20 @@ static struct view ref_message(struct resolving *r, const char *reason, size_t r
 			    resolve_text(r, what, ref->namespace.ptr, ref->name.ptr).ptr);
 }
 
+/* Why the pool that is there serves nobody by its name; absent: it does. */
+static struct view refused_message(struct resolving *r, int64_t pool, size_t rule, size_t at)
+{
+	size_t n;
+	const struct kube_entry *const *pools = kube_store_all(r->s, KUBE_POOL, &n);
+	struct view why = resolve_refused(r, pools[pool]);
+
+	return why.ptr
+		   ? resolve_text(r, "spec.rules[%zu].backendRefs[%zu]: InferencePool %s/%s: %s",
+				  rule, at, pools[pool]->namespace.ptr, pools[pool]->name.ptr,
+				  why.ptr)
+		   : why;
+}
+
 const char *resolve_check_refs(struct resolving *r, const struct kube_object *o,
 			       struct view *ret_message)
 {
@@ -96,12 +110,12 @@ const char *resolve_check_refs(struct resolving *r, const struct kube_object *o,
 
 		for (size_t k = 0; k < rule->nbackends; k++) {
 			const char *reason;
+			int64_t pool = resolve_find_pool(r, o, &rule->backends[k].ref, &reason);
 
-			resolve_find_pool(r, o, &rule->backends[k].ref, &reason);
-			if (reason) {
-				*ret_message = ref_message(r, reason, i, k, &rule->backends[k].ref);
-				return reason;
-			}
+			*ret_message = reason ? ref_message(r, reason, i, k, &rule->backends[k].ref)
+					      : refused_message(r, pool, i, k);
+			if (ret_message->ptr)
+				return reason ? reason : "UnsupportedValue";
 		}
 	}
 	return NULL;

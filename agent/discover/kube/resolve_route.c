@@ -8,8 +8,9 @@
  * dropped (PartiallyInvalid); when none is left the route is not accepted. That a reference leads
  * nowhere drops nothing: its share of requests is answered with an error, as the API wants it.
  *
- * One HAProxy serves all Gateways, and a rule knows the host of a request, not the port it came in
- * by: two listeners with different ports and the same host name share their routes.
+ * One HAProxy serves all Gateways: a rule carries the listener that it hangs on, as the host name
+ * listened for and the ports where it is, so a route serves at the listeners alone that it is
+ * attached to.
  *
  * No message depends on more than the objects: two replicas have to write the same words.
  */
@@ -31,7 +32,7 @@
 enum attachment { NO_LISTENER, NOT_ALLOWED, NO_HOSTNAME, ATTACHED };
 
 struct hosts {
-	struct view *items;
+	struct resolve_host *items;
 	size_t n;
 };
 
@@ -64,30 +65,32 @@ static bool allows(const struct resolving *r, const struct resolve_gateway *g,
 	return false;
 }
 
-static void add_host(struct hosts *h, struct view name)
+static void add_host(struct hosts *h, const struct resolve_listener *l, struct view name)
 {
 	for (size_t i = 0; i < h->n; i++)
-		if (h->items[i].len == name.len && view_eq(h->items[i], name))
+		if (h->items[i].place == l->place && view_eq(h->items[i].name, name)) {
+			h->items[i].ports |= l->ports;
 			return;
+		}
 	if (h->n < HOSTS_MAX)
-		h->items[h->n++] = name;
+		h->items[h->n++] = (struct resolve_host){name, l->place, l->ports};
 }
 
 /* True when they have a name in common; those go to @h unless it is NULL. */
-static bool share_hosts(const struct kube_route *route, const struct kube_listener *l,
+static bool share_hosts(const struct kube_route *route, const struct resolve_listener *l,
 			struct hosts *h)
 {
-	struct view name = l->hostname;
+	struct view name = l->conf->hostname;
 	bool any = route->nhostnames == 0;
 
 	if (any && h)
-		add_host(h, name);
+		add_host(h, l, name);
 	for (size_t i = 0; i < route->nhostnames; i++) {
-		if (!kube_hostname_intersect(route->hostnames[i], l->hostname, &name))
+		if (!kube_hostname_intersect(route->hostnames[i], l->conf->hostname, &name))
 			continue;
 		any = true;
 		if (h)
-			add_host(h, name);
+			add_host(h, l, name);
 	}
 	return any;
 }
@@ -104,10 +107,9 @@ static enum attachment attach(const struct resolving *r, const struct resolve_ga
 		enum attachment here = NO_LISTENER;
 
 		if (selects(p, l->conf))
-			here = !allows(r, g, l, o->namespace) ? NOT_ALLOWED
-			       : !share_hosts(&o->route, l->conf, l->programmed ? h : NULL)
-				   ? NO_HOSTNAME
-				   : ATTACHED;
+			here = !allows(r, g, l, o->namespace)                         ? NOT_ALLOWED
+			       : !share_hosts(&o->route, l, l->programmed ? h : NULL) ? NO_HOSTNAME
+										      : ATTACHED;
 		if (here > best)
 			best = here;
 	}
@@ -122,7 +124,7 @@ static void count(struct resolving *r, struct resolve_gateway *g, const struct k
 		struct resolve_listener *l = &g->listeners[i];
 
 		if (l->counted != number && selects(p, l->conf) && allows(r, g, l, o->namespace) &&
-		    share_hosts(&o->route, l->conf, NULL)) {
+		    share_hosts(&o->route, l, NULL)) {
 			l->counted = number;
 			l->attached++;
 		}

@@ -1,6 +1,6 @@
 /*
  * Rules and header changes of the plan: one rule for each match of each rule that is served, times
- * the route's host names.
+ * the route's host names, for each listener's host that they are attached to.
  *
  * The value of the variable `route` is NAMESPACE/NAME. Where rules of one route change headers
  * differently, "+NN", the rule's number, tells them apart; '+' sorts before all that a name can
@@ -99,7 +99,9 @@ static void emit(struct resolving *r, const struct resolve_route *route, size_t 
 		def.headers = keep_headers(r, m);
 		def.nheaders = m->nheaders;
 		for (size_t k = 0; k < route->nhosts; k++) {
-			def.host = resolve_keep(r, route->hosts[k]);
+			def.host = resolve_keep(r, route->hosts[k].name);
+			def.listener = route->hosts[k].place;
+			def.ports = route->hosts[k].ports;
 			out->rules[out->nrules++] = def;
 		}
 	}

@@ -82,6 +82,8 @@ kubernetes:
     {{- range .Values.tls.secrets }}
     - {{ $.Release.Namespace }}/{{ . }}
     {{- end }}
+  # renewed ones make it reload HAProxy; they are looked at from outside, not read
+  tls_dir: /etc/haproxy-tls
   {{- end }}
   haproxy_dir: /run/spoa-inference/haproxy
   haproxy_master: /run/spoa-inference/master.sock
