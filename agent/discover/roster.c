@@ -15,12 +15,12 @@
  */
 #include "discover/roster.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "discover/member.h"
 #include "discover/standing.h"
 
 struct roster {
@@ -49,18 +49,6 @@ struct roster *roster_new(struct endpoints *e, const struct place_hooks *hooks)
 		return NULL;
 	}
 	return r;
-}
-
-static void member_free(struct member *m)
-{
-	free((char *)m->place.pool);
-	free((char *)m->place.backend);
-	free((char *)m->place.server);
-	free((char *)m->place.name);
-	free((char *)m->place.url);
-	free((char *)m->place.connect_to);
-	free((char *)m->place.metrics);
-	free(m);
 }
 
 struct roster *roster_free(struct roster *r)
@@ -153,116 +141,7 @@ struct group *roster_groups(struct roster *r)
 	return r->groups;
 }
 
-static size_t address_len(const struct sockaddr_storage *a)
-{
-	return a->ss_family == AF_INET    ? sizeof(struct sockaddr_in)
-	       : a->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-					  : 0;
-}
-
-static bool same_address(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
-{
-	return a->ss_family == b->ss_family && memcmp(a, b, address_len(a)) == 0;
-}
-
-static bool same_text(const char *have, struct view want)
-{
-	return have ? want.ptr && view_eq(view_str(have), want) : !want.ptr;
-}
-
-static uint16_t port_of(const struct sockaddr_storage *a)
-{
-	return ntohs(a->ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)a)->sin6_port
-					      : ((const struct sockaddr_in *)a)->sin_port);
-}
-
-/* Where it can be asked. False when memory is short. */
-static bool make_url(const struct roster_want *w, char **ret_url, char **ret_connect)
-{
-	char ip[INET6_ADDRSTRLEN] = "";
-	const void *raw = &((const struct sockaddr_in *)&w->addr)->sin_addr;
-	bool six = w->addr.ss_family == AF_INET6;
-	unsigned port = port_of(&w->addr);
-
-	*ret_url = *ret_connect = NULL;
-	if (address_len(&w->addr) == 0)
-		return true;
-	if (six)
-		raw = &((const struct sockaddr_in6 *)&w->addr)->sin6_addr;
-	inet_ntop(w->addr.ss_family, raw, ip, sizeof(ip));
-	if (w->host.ptr) {
-		*ret_connect = strdup(ip);
-		if (!*ret_connect)
-			return false;
-		if (asprintf(ret_url, "%s://%.*s:%u", w->https ? "https" : "http", (int)w->host.len,
-			     w->host.ptr, port) >= 0)
-			return true;
-	} else if (asprintf(ret_url, six ? "%s://[%s]:%u" : "%s://%s:%u",
-			    w->https ? "https" : "http", ip, port) >= 0) {
-		return true;
-	}
-	free(*ret_connect);
-	*ret_url = *ret_connect = NULL;
-	return false;
-}
-
-static bool text_changes(const char *a, const char *b)
-{
-	return a && b ? strcmp(a, b) != 0 : a != b;
-}
-
-static bool same_want(const struct member *m, const struct roster_want *w)
-{
-	struct view host = w->host;
-
-	/* The host shows in the URL; an address alone has no connect_to. */
-	if (!same_text(m->place.name, w->name) || !same_text(m->place.server, w->server) ||
-	    !same_address(&m->place.addr, &w->addr) || m->https != w->https ||
-	    text_changes(m->place.metrics, w->metrics))
-		return false;
-	if (!m->place.url)
-		return true;
-	if (!m->place.connect_to || !host.ptr)
-		return !m->place.connect_to && !host.ptr;
-	return strncmp(strstr(m->place.url, "://") + 3, host.ptr, host.len) == 0 &&
-	       strstr(m->place.url, "://")[3 + host.len] == ':';
-}
-
-static void put(const char **field, char *value)
-{
-	free((char *)*field);
-	*field = value;
-}
-
-static bool dup_view(struct view v, char **ret)
-{
-	*ret = v.ptr ? view_dup(v) : NULL;
-	return *ret || !v.ptr;
-}
-
-/* Takes over what @w says. False when memory is short; the member is as before then. */
-static bool member_set(struct member *m, const struct roster_want *w)
-{
-	char *name = NULL, *server = NULL, *metrics = NULL, *url = NULL, *connect = NULL;
-
-	if (!dup_view(w->name, &name) || !dup_view(w->server, &server) ||
-	    !dup_view(view_str(w->metrics), &metrics) || !make_url(w, &url, &connect)) {
-		free(name);
-		free(server);
-		free(metrics);
-		return false;
-	}
-	put(&m->place.name, name);
-	put(&m->place.server, server);
-	put(&m->place.metrics, metrics);
-	put(&m->place.url, url);
-	put(&m->place.connect_to, connect);
-	m->place.addr = w->addr;
-	m->https = w->https;
-	return true;
-}
-
-static struct member *member_new(struct roster *r, struct group *g, const struct roster_want *w)
+static struct member *join(struct roster *r, struct group *g, const struct roster_want *w)
 {
 	struct member *m = calloc(1, sizeof(*m));
 	int slot;
@@ -270,10 +149,8 @@ static struct member *member_new(struct roster *r, struct group *g, const struct
 	if (!m)
 		return NULL;
 	m->group = g;
-	m->place.pool = strdup(g->pool->name);
-	m->place.backend = strdup(g->backend);
 	m->place.scrape = &g->pool->scrape;
-	if (!m->place.pool || !m->place.backend || !member_set(m, w)) {
+	if (member_place(m, g->pool->name, g->backend) < 0 || !member_take(m, w)) {
 		member_free(m);
 		return NULL;
 	}
@@ -290,7 +167,7 @@ static struct member *member_new(struct roster *r, struct group *g, const struct
 	return m;
 }
 
-static void member_leave(struct roster *r, struct member *m, bool others)
+static void leave(struct roster *r, struct member *m, bool others)
 {
 	if (r->hooks.removed)
 		r->hooks.removed(&m->place, r->hooks.arg);
@@ -310,9 +187,9 @@ static void forgive(struct member *m)
 }
 
 /* True: something differs now. */
-static bool member_update(struct roster *r, struct member *m, const struct roster_want *w)
+static bool update(struct roster *r, struct member *m, const struct roster_want *w)
 {
-	if (same_want(m, w) || !member_set(m, w))
+	if (member_is(m, w) || !member_take(m, w))
 		return false;
 	forgive(m);
 	if (r->hooks.changed)
@@ -339,8 +216,8 @@ static int match_names(struct roster *r, struct group *g, const struct roster_wa
 		HASH_FIND(by_name, names, wants[i].name.ptr, wants[i].name.len, m);
 		if (!m || m->kept)
 			continue;
-		if (same_address(&m->place.addr, &wants[i].addr) ||
-		    address_len(&m->place.addr) == 0) {
+		if (member_same_address(&m->place.addr, &wants[i].addr) ||
+		    member_address_len(&m->place.addr) == 0) {
 			m->kept = true;
 			fresh[i] = m;
 		}
@@ -348,7 +225,7 @@ static int match_names(struct roster *r, struct group *g, const struct roster_wa
 	HASH_CLEAR(by_name, names);
 	for (size_t i = 0; i < n; i++)
 		if (fresh[i])
-			*changed |= member_update(r, fresh[i], &wants[i]);
+			*changed |= update(r, fresh[i], &wants[i]);
 	return 0;
 }
 
@@ -362,12 +239,13 @@ static bool match_rest(struct roster *r, struct group *g, const struct roster_wa
 
 	for (size_t i = 0; i < g->n; i++) {
 		m = g->members[i];
-		if (m->kept || address_len(&m->place.addr) == 0)
+		if (m->kept || member_address_len(&m->place.addr) == 0)
 			continue;
-		HASH_FIND(by_addr, addrs, &m->place.addr, address_len(&m->place.addr), other);
+		HASH_FIND(by_addr, addrs, &m->place.addr, member_address_len(&m->place.addr),
+			  other);
 		if (!other)
-			HASH_ADD_KEYPTR(by_addr, addrs, &m->place.addr, address_len(&m->place.addr),
-					m);
+			HASH_ADD_KEYPTR(by_addr, addrs, &m->place.addr,
+					member_address_len(&m->place.addr), m);
 	}
 	for (size_t i = 0; i < n; i++)
 		if ((m = fresh[i]))
@@ -378,13 +256,14 @@ static bool match_rest(struct roster *r, struct group *g, const struct roster_wa
 		HASH_FIND(by_name, seen, wants[i].name.ptr, wants[i].name.len, m);
 		if (m)
 			continue;
-		if (address_len(&wants[i].addr))
-			HASH_FIND(by_addr, addrs, &wants[i].addr, address_len(&wants[i].addr), m);
+		if (member_address_len(&wants[i].addr))
+			HASH_FIND(by_addr, addrs, &wants[i].addr,
+				  member_address_len(&wants[i].addr), m);
 		if (m) {
 			HASH_DELETE(by_addr, addrs, m);
-			changed |= member_update(r, m, &wants[i]);
+			changed |= update(r, m, &wants[i]);
 		} else {
-			m = member_new(r, g, &wants[i]);
+			m = join(r, g, &wants[i]);
 		}
 		if (!m) {
 			g->refused++;
@@ -405,7 +284,7 @@ static bool unchanged(const struct group *g, const struct roster_want *wants, si
 	if (g->n != n)
 		return false;
 	for (size_t i = 0; i < n; i++)
-		if (!same_want(g->members[i], &wants[i]))
+		if (!member_is(g->members[i], &wants[i]))
 			return false;
 	return true;
 }
@@ -464,7 +343,7 @@ bool roster_set(struct roster *r, struct group *g, const struct roster_want *wan
 	others = some_serve(r, g);
 	for (size_t i = 0; i < g->n; i++)
 		if (!g->members[i]->kept)
-			member_leave(r, g->members[i], others);
+			leave(r, g->members[i], others);
 	for (size_t i = 0; i < n; i++) {
 		if (!fresh[i])
 			continue;
@@ -490,7 +369,7 @@ bool roster_sweep(struct roster *r)
 		if (g->used)
 			continue;
 		for (size_t i = 0; i < g->n; i++)
-			member_leave(r, g->members[i], false);
+			leave(r, g->members[i], false);
 		HASH_DEL(r->groups, g);
 		free(g->members);
 		free(g->backend);
@@ -508,18 +387,7 @@ void roster_options(struct roster *r, struct group *g, const struct config_pool 
 		struct place *p = &g->members[i]->place;
 
 		p->scrape = &pool->scrape;
-		if (strcmp(p->pool, pool->name) != 0 || strcmp(p->backend, g->backend) != 0) {
-			char *name = strdup(pool->name), *backend = strdup(g->backend);
-
-			if (name && backend) {
-				put(&p->pool, name);
-				put(&p->backend, backend);
-				changed = true;
-			} else {
-				free(name);
-				free(backend);
-			}
-		}
+		changed |= member_place(g->members[i], pool->name, g->backend) > 0;
 		if (!changed)
 			continue;
 		forgive(g->members[i]);
