@@ -137,6 +137,18 @@ static const struct {
      NULL},
     /* Parts by priority without their total: nothing is made up from them. */
     {"sglang:num_running_reqs{priority=\"1\"} 5\n", ENGINE_SILENT, 0, 0, -1, NULL},
+    /* what a disaggregated prefill server has before its own queue, under both names */
+    {"sglang:num_queue_reqs 1\nsglang:num_prefill_bootstrap_queue_reqs{priority=\"\"} 2\n"
+     "sglang:num_prefill_bootstrap_queue_reqs{priority=\"7\"} 2\n"
+     "sglang:num_prefill_inflight_queue_reqs 64\n",
+     ENGINE_TOLD, 3, 0, -1, NULL},
+    {"sglang:num_queue_reqs 1\nsglang:num_prefill_prealloc_queue_reqs 4\n", ENGINE_TOLD, 5, 0, -1,
+     NULL},
+    /* a reason is a part of the whole */
+    {"vllm:num_requests_waiting{engine=\"0\"} 3.0\n"
+     "vllm:num_requests_waiting_by_reason{engine=\"0\",reason=\"capacity\"} 2.0\n"
+     "vllm:num_requests_waiting_by_reason{engine=\"0\",reason=\"deferred\"} 1.0\n",
+     ENGINE_TOLD, 3, 0, -1, NULL},
 };
 
 static void test_cases(void **state)
