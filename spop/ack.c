@@ -81,6 +81,44 @@ void spop_ack_set_int(struct spop_ack *a, enum spop_scope scope, struct spop_vie
 	a->out.pos = spop_varint_put(p + 1, (uint64_t)value);
 }
 
+/* Writes the head of @var, and what follows its name in it, where @value more bytes have room. */
+static inline uint8_t *ready_head(struct spop_writer *w, const struct spop_var *var, size_t value)
+{
+	uint8_t *p = w->pos;
+
+	if ((size_t)(w->end - p) < sizeof(*var) + value)
+		return NULL;
+	memcpy(p, var, sizeof(*var));
+	return p + sizeof(var->head) + var->head[3];
+}
+
+void spop_ack_put_str(struct spop_ack *a, const struct spop_var *var, struct spop_view str)
+{
+	uint8_t *p = NULL;
+
+	if (str.len < SPOP_VARINT_BYTE)
+		p = ready_head(&a->out, var, 2 + str.len);
+	if (!p) {
+		spop_ack_set_str(a, var->head[2], spop_var_name(var), str);
+		return;
+	}
+	p[0] = SPOP_DATA_T_STR;
+	p[1] = (uint8_t)str.len;
+	a->out.pos = spop_copy(p + 2, str.ptr, str.len);
+}
+
+void spop_ack_put_int(struct spop_ack *a, const struct spop_var *var, int64_t value)
+{
+	uint8_t *p = ready_head(&a->out, var, 1 + SPOP_VARINT_MAX);
+
+	if (!p) {
+		spop_ack_set_int(a, var->head[2], spop_var_name(var), value);
+		return;
+	}
+	*p = SPOP_DATA_T_INT64;
+	a->out.pos = spop_varint_put(p + 1, (uint64_t)value);
+}
+
 void spop_ack_set_var(struct spop_ack *a, enum spop_scope scope, struct spop_view name,
 		      struct spop_value value)
 {

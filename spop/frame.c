@@ -50,7 +50,16 @@ ssize_t spop_frame_decode(const void *buf, size_t len, uint32_t max_frame,
 void spop_frame_begin(struct spop_writer *w, void *buf, size_t cap, enum spop_frame_type type,
 		      uint64_t stream_id, uint64_t frame_id)
 {
+	const uint8_t head[] = {0, 0, 0, 0, (uint8_t)type, 0, 0, 0, SPOP_FRM_FL_FIN};
+
+	_Static_assert(SPOP_FRM_FL_FIN < 256, "the flags' lowest byte");
 	spop_writer_init(w, buf, cap);
+	if (cap >= sizeof(head) + 2 * SPOP_VARINT_MAX && buf) {
+		memcpy(w->pos, head, sizeof(head));
+		w->pos = spop_varint_put(w->pos + sizeof(head), stream_id);
+		w->pos = spop_varint_put(w->pos, frame_id);
+		return;
+	}
 	spop_writer_be32(w, 0);
 	spop_writer_u8(w, (uint8_t)type);
 	spop_writer_be32(w, SPOP_FRM_FL_FIN);

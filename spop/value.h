@@ -34,13 +34,21 @@ static inline void spop_value_read(struct spop_cursor *c, struct spop_value *ret
 		c->pos++;
 		return;
 	}
-	if ((type == SPOP_DATA_T_STR || type == SPOP_DATA_T_BIN) && left > 1 &&
-	    c->pos[1] < SPOP_VARINT_BYTE && c->pos[1] <= left - 2) {
-		ret->type = type;
-		ret->flags = tag & SPOP_DATA_FL_MASK;
-		ret->bytes = (struct spop_view){c->pos + 2, c->pos[1]};
-		c->pos += 2 + c->pos[1];
-		return;
+	if ((type == SPOP_DATA_T_STR || type == SPOP_DATA_T_BIN) && left > 3) {
+		size_t len = c->pos[1], head = 2;
+
+		/* bodies: a length of two bytes goes up to 2287 */
+		if (len >= SPOP_VARINT_BYTE) {
+			len += (size_t)c->pos[2] << 4;
+			head = 3;
+		}
+		if ((head == 2 || c->pos[2] < 128) && len <= left - head) {
+			ret->type = type;
+			ret->flags = tag & SPOP_DATA_FL_MASK;
+			ret->bytes = (struct spop_view){c->pos + head, len};
+			c->pos += head + len;
+			return;
+		}
 	}
 	spop_value_read_any(c, ret);
 }

@@ -6,12 +6,17 @@
  *
  * There is a line for every request, so the parameters are read eight bytes at a time: what is
  * looked for is a byte of a word that becomes zero by an exclusive or, and a short name is a number
- * to switch over. Near the end of the line, bytes are read one by one.
+ * to switch over. Near the end of the line, bytes are read one by one. A line as haproxy.cfg has
+ * it, with its names in their order, is read without looking for names: shipped() finds what
+ * read_elements() would find, or leaves the line to it.
  */
 #include "observe/logline.h"
 
 #include <endian.h>
 #include <errno.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 /* TIMESTAMP HOSTNAME APP-NAME PROCID MSGID */
 #define HEADER_FIELDS 5
@@ -30,6 +35,33 @@ static bool skip_until(struct scan *s, char c)
 		return false;
 	s->pos = at + 1;
 	return true;
+}
+
+/* Past the @n-th space. */
+static inline bool skip_fields(struct scan *s, unsigned n)
+{
+	const char *p = s->pos;
+
+#if defined(__SSE2__)
+	for (; s->end - p >= 16; p += 16) {
+		__m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+		unsigned hit = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8(' ')));
+
+		for (; hit; hit &= hit - 1) {
+			if (--n == 0) {
+				s->pos = p + __builtin_ctz(hit) + 1;
+				return true;
+			}
+		}
+	}
+#endif
+	for (; p < s->end; p++) {
+		if (*p == ' ' && --n == 0) {
+			s->pos = p + 1;
+			return true;
+		}
+	}
+	return false;
 }
 
 static bool eat(struct scan *s, char c)
@@ -66,6 +98,17 @@ static inline unsigned first_byte(uint64_t bits)
 /* The first @a or @b, or the end. */
 static inline const char *find(const char *p, const char *end, char a, char b)
 {
+#if defined(__SSE2__)
+	for (; end - p >= 16; p += 16) {
+		__m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+		__m128i same = _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8(a)),
+					    _mm_cmpeq_epi8(v, _mm_set1_epi8(b)));
+		unsigned hit = (unsigned)_mm_movemask_epi8(same);
+
+		if (hit)
+			return p + __builtin_ctz(hit);
+	}
+#endif
 	for (; end - p >= 8; p += 8) {
 		uint64_t v = eight(p), hit = bytes_equal(v, a) | bytes_equal(v, b);
 
@@ -246,23 +289,75 @@ static bool element(struct scan *s, struct logline *l)
 	return eat(s, ']');
 }
 
+/* Whether the line goes on with @word, of 4 to 16 letters; passes over it then. */
+static inline __attribute__((always_inline)) bool goes_on(struct scan *s, const char *word,
+							  size_t n)
+{
+	const size_t part = n < 8 ? 4 : 8; /* known when this is compiled: two compares of words */
+
+	if ((size_t)(s->end - s->pos) < n || memcmp(s->pos, word, part) != 0 ||
+	    memcmp(s->pos + n - part, word + n - part, part) != 0)
+		return false;
+	s->pos += n;
+	return true;
+}
+
+/* The parameter of that name, if it is the next one; no escape is read here. */
+#define NEXT(s, name, ret) (goes_on(s, " " name "=\"", sizeof(name) + 2) && plainly_quoted(s, ret))
+
+static inline bool plainly_quoted(struct scan *s, struct view *ret)
+{
+	const char *p = find(s->pos, s->end, '"', '\\');
+
+	*ret = (struct view){s->pos, (size_t)(p - s->pos)};
+	s->pos = p + 1;
+	return p < s->end && *p == '"';
+}
+
+/* The element as haproxy.cfg has it, from its '[' on. False: read_elements() must; @s is used up.
+ */
+static bool shipped(struct scan *s, struct logline *l)
+{
+	struct view ticket, status;
+
+	if (!goes_on(s, "[inference@32473", 16) || !NEXT(s, "ticket", &ticket) ||
+	    !NEXT(s, "rt", &s->rt) || !NEXT(s, "backend", &l->backend) ||
+	    !NEXT(s, "server", &l->server) || !NEXT(s, "status", &status) ||
+	    !NEXT(s, "ts", &l->state) || !NEXT(s, "ta", &s->ta) || !eat(s, ']'))
+		return false;
+	l->ticket = number(ticket, 0);
+	if (l->ticket < 0)
+		l->ticket = 0;
+	l->status = status_of(status);
+	return true;
+}
+
+static bool read_elements(struct scan *s, struct logline *l)
+{
+	bool any = false;
+
+	while (!s->has_ticket && eat(s, '[')) {
+		if (!element(s, l))
+			return false;
+		any = true;
+	}
+	return any;
+}
+
 int logline_parse(struct view line, struct logline *ret)
 {
 	struct scan s = {.pos = line.ptr, .end = line.ptr + line.len};
-	bool any = false;
+	struct scan again;
 
-	if (!line.len || !eat(&s, '<') || !skip_until(&s, '>') || !eat(&s, '1') || !eat(&s, ' '))
+	if (!line.len || !eat(&s, '<') || !skip_until(&s, '>') || !eat(&s, '1') || !eat(&s, ' ') ||
+	    !skip_fields(&s, HEADER_FIELDS))
 		return -EINVAL;
-	for (unsigned i = 0; i < HEADER_FIELDS; i++)
-		if (!skip_until(&s, ' '))
+	again = s;
+	if (!shipped(&s, ret)) {
+		s = again;
+		if (!read_elements(&s, ret))
 			return -EINVAL;
-	while (!s.has_ticket && eat(&s, '[')) {
-		if (!element(&s, ret))
-			return -EINVAL;
-		any = true;
 	}
-	if (!any)
-		return -EINVAL;
 	ret->key = ret->ticket ? 0 : logline_key(s.rt);
 	ret->ta_ms = ret->ticket ? -1 : number(s.ta, -1);
 	return 0;

@@ -16,8 +16,8 @@
 /* The action that sets the ticket takes no more. */
 #define TICKET_ROOM 32
 
-static const struct spop_view names[] = {
-#define VARIABLE(symbol, name, type, when) {(const uint8_t *)(name), sizeof(name) - 1},
+static const struct spop_var vars[] = {
+#define VARIABLE(symbol, name, type, when) SPOP_VAR(SPOP_SCOPE_TXN, name),
 #include "serve/variable.def"
 #undef VARIABLE
 };
@@ -25,7 +25,7 @@ static const struct spop_view names[] = {
 variables_t variable_bit(const char *name)
 {
 	for (unsigned i = 0; i < VARIABLE_COUNT; i++)
-		if (spop_view_eq(names[i], spop_view_str(name)))
+		if (spop_view_eq(spop_var_name(&vars[i]), spop_view_str(name)))
 			return UINT32_C(1) << i;
 	return 0;
 }
@@ -38,14 +38,13 @@ static bool wants(const struct reply *r, enum variable v)
 static void put_str(struct reply *r, enum variable v, struct view value)
 {
 	if (wants(r, v))
-		spop_ack_set_str(&r->ack, SPOP_SCOPE_TXN, names[v],
-				 spop_view_of(value.ptr, value.len));
+		spop_ack_put_str(&r->ack, &vars[v], spop_view_of(value.ptr, value.len));
 }
 
 static void put_int(struct reply *r, enum variable v, int64_t value)
 {
 	if (wants(r, v))
-		spop_ack_set_int(&r->ack, SPOP_SCOPE_TXN, names[v], value);
+		spop_ack_put_int(&r->ack, &vars[v], value);
 }
 
 static void put_dst(struct reply *r, const struct sockaddr_storage *addr)
@@ -55,12 +54,14 @@ static void put_dst(struct reply *r, const struct sockaddr_storage *addr)
 
 	if (addr->ss_family == AF_INET) {
 		if (wants(r, VARIABLE_DST))
-			spop_ack_set_var(&r->ack, SPOP_SCOPE_TXN, names[VARIABLE_DST],
+			spop_ack_set_var(&r->ack, SPOP_SCOPE_TXN,
+					 spop_var_name(&vars[VARIABLE_DST]),
 					 spop_value_ipv4(&v4->sin_addr));
 		put_int(r, VARIABLE_DST_PORT, ntohs(v4->sin_port));
 	} else if (addr->ss_family == AF_INET6) {
 		if (wants(r, VARIABLE_DST))
-			spop_ack_set_var(&r->ack, SPOP_SCOPE_TXN, names[VARIABLE_DST],
+			spop_ack_set_var(&r->ack, SPOP_SCOPE_TXN,
+					 spop_var_name(&vars[VARIABLE_DST]),
 					 spop_value_ipv6(&v6->sin6_addr));
 		put_int(r, VARIABLE_DST_PORT, ntohs(v6->sin6_port));
 	}
@@ -120,7 +121,7 @@ static bool write_set(struct reply *r, const struct decision *d, variables_t set
 {
 	r->set = set | BIT(VERDICT);
 	spop_ack_begin(&r->ack, to->buf, to->cap, to->stream_id, to->frame_id);
-	put_str(r, VARIABLE_VERDICT, view_str(verdict_name(d->verdict)));
+	put_str(r, VARIABLE_VERDICT, verdict_view(d->verdict));
 	put_int(r, VARIABLE_STATUS, d->status);
 	if (d->unready)
 		put_int(r, VARIABLE_ERROR, SPOE_CTX_ERR_UNKNOWN);

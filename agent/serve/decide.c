@@ -4,16 +4,21 @@
 #include "serve/decide.h"
 
 static const struct {
-	const char *name;
+	struct view name;
 	int status;
 	const char *meaning;
 } rows[] = {
-#define VERDICT(symbol, name, status, when) {name, status, when},
+#define VERDICT(symbol, name, status, when) {{name, sizeof(name) - 1}, status, when},
 #include "serve/verdict.def"
 #undef VERDICT
 };
 
 const char *verdict_name(enum verdict v)
+{
+	return rows[v].name.ptr;
+}
+
+struct view verdict_view(enum verdict v)
 {
 	return rows[v].name;
 }

@@ -24,6 +24,7 @@ enum verdict {
 };
 
 const char *verdict_name(enum verdict v);
+struct view verdict_view(enum verdict v);
 int verdict_status(enum verdict v);
 const char *verdict_meaning(enum verdict v);
 

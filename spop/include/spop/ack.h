@@ -65,6 +65,29 @@ void spop_ack_set_str(struct spop_ack *a, enum spop_scope scope, struct spop_vie
 void spop_ack_set_int(struct spop_ack *a, enum spop_scope scope, struct spop_view name,
 		      int64_t value);
 
+/* The same for names that are known when this is compiled: the action's head stands ready.
+ *
+ *	static const struct spop_var status = SPOP_VAR(SPOP_SCOPE_TXN, "status");
+ *	spop_ack_put_int(&a, &status, 0);
+ */
+#define SPOP_VAR_LIT_MAX 28
+struct spop_var {
+	uint8_t head[4]; /* <TYPE><NB-ARGS><SCOPE><LENGTH> */
+	uint8_t name[SPOP_VAR_LIT_MAX];
+};
+#define SPOP_VAR(scope, name)                                                                      \
+	{                                                                                          \
+		{SPOP_ACT_T_SET_VAR, 3, (scope), sizeof(name) - 1}, name                           \
+	}
+
+static inline struct spop_view spop_var_name(const struct spop_var *v)
+{
+	return spop_view_of(v->name, v->head[3]);
+}
+
+void spop_ack_put_str(struct spop_ack *a, const struct spop_var *var, struct spop_view str);
+void spop_ack_put_int(struct spop_ack *a, const struct spop_var *var, int64_t value);
+
 /* Nothing more can be added: something did not fit or could not be said. */
 static inline bool spop_ack_failed(const struct spop_ack *a)
 {

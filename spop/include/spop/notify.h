@@ -32,16 +32,22 @@ struct spop_arg {
 	struct spop_value value;
 };
 
-/* An iterator; copy it to walk twice. */
+/* An iterator; copy it to walk twice. What validating had to read of the first message anyway is
+ * kept; these are all the arguments there are, nearly always.
+ */
+#define SPOP_NOTIFY_KEPT 8
 struct spop_notify {
 	struct spop_cursor in;
 	unsigned int args_left; /* of the message last returned */
+	unsigned int at, nkept; /* kept[at] is next, and the cursor stands behind them then */
+	const uint8_t *behind;
+	struct spop_arg kept[SPOP_NOTIFY_KEPT];
 };
 
 /* Validates the whole payload (names, counts, types, lengths, nothing behind the last argument)
  * and stands before the first message. An empty payload is a list of no message: HAProxy before
  * 3.3 sends one when no message's conditions hold, and waits for its ACK all the same.
- * Messages in the payload (>= 0), or -SPOP_ERR_INVALID. *ret is written on success only.
+ * Messages in the payload (>= 0), or -SPOP_ERR_INVALID; then *ret is good for nothing.
  */
 int spop_notify_open(struct spop_notify *ret, struct spop_view payload,
 		     struct spop_fault *ret_fault) __attribute__((warn_unused_result));
@@ -49,8 +55,22 @@ int spop_notify_open(struct spop_notify *ret, struct spop_view payload,
 /* The next message; false after the last. Arguments not asked for are skipped. */
 bool spop_notify_message(struct spop_notify *n, struct spop_message *ret);
 
+/* One that is not kept. */
+bool spop_notify_arg_read(struct spop_notify *n, struct spop_arg *ret);
+
 /* The next argument of that message; false after its last. */
-bool spop_notify_arg(struct spop_notify *n, struct spop_arg *ret);
+static inline bool spop_notify_arg(struct spop_notify *n, struct spop_arg *ret)
+{
+	if (n->args_left == 0)
+		return false;
+	n->args_left--;
+	if (n->at == n->nkept)
+		return spop_notify_arg_read(n, ret);
+	*ret = n->kept[n->at++];
+	if (n->at == n->nkept)
+		n->in.pos = n->behind;
+	return true;
+}
 
 /* HAProxy's side: one NOTIFY into buf[0..cap), in one pass, by as many calls as it has parts.
  *

@@ -15,6 +15,11 @@
 
 #define HEAD "<134>1 2026-03-01T10:20:30.123456+00:00 gw haproxy 7 - "
 
+/* log-format-sd of haproxy.cfg, all but the closing bracket */
+#define SHIPPED(ticket, backend, server, status, ts, ta)                                           \
+	"[inference@32473 ticket=\"" ticket "\" rt=\"17\" backend=\"" backend                      \
+	"\" server=\"" server "\" status=\"" status "\" ts=\"" ts "\" ta=\"" ta "\""
+
 static const struct line_case {
 	const char *line;
 	int result;
@@ -27,6 +32,19 @@ static const struct line_case {
     {HEAD "[inference@32473 ticket=\"5764607523034234881\" backend=\"llama\" server=\"llama1\" "
 	  "status=\"200\" ts=\"--\" tr=\"12\" ta=\"345\" bytes=\"6789\"] 127.0.0.1:5 …",
      0, INT64_C(5764607523034234881), "llama", "llama1", "--", 200, -1},
+    /* as haproxy.cfg has it, and its order broken, cut short, gone on with */
+    {HEAD SHIPPED("5764607523034234881", "llama", "llama1", "200", "--", "345") "] m", 0,
+     INT64_C(5764607523034234881), "llama", "llama1", "--", 200, -1},
+    {HEAD SHIPPED("", "phi4", "<NOSRV>", "-1", "CR", "17") "]", 0, 0, "phi4", "<NOSRV>", "CR", -1,
+     17},
+    {HEAD SHIPPED("9", "a\\\"b", "s", "200", "--", "3") "]", 0, 9, "a\\\"b", "s", "--", 200, -1},
+    {HEAD SHIPPED("9", "b", "s", "200", "--", "3") " server=\"t\"]", 0, 9, "b", "t", "--", 200, -1},
+    {HEAD SHIPPED("9", "b", "s", "200", "--", "3") "][i ticket=\"8\" server=\"t\"]", 0, 9, "b", "s",
+     "--", 200, -1},
+    {HEAD SHIPPED("9", "b", "s", "200", "--", "3"), -EINVAL, 0, "", "", "", -1, -1},
+    {HEAD "[inference@32473 ticket=\"9\" rt=\"1\" server=\"s\" backend=\"b\"]", 0, 9, "b", "s", "",
+     -1, -1},
+    {HEAD "[inference@32473x ticket=\"9\" rt=\"1\"]", 0, 9, "", "", "", -1, -1},
     /* no ticket: the agent was not asked, or did not place it */
     {HEAD "[inference@32473 ticket=\"\" backend=\"phi4\" server=\"phi1\" status=\"200\"] x", 0, 0,
      "phi4", "phi1", "", 200, -1},
