@@ -37,8 +37,26 @@ own_malloc() {
 	(cd "$ROOT/tests/unit" && grep -lE 'failmalloc.h|__libc_malloc' ./*/test_*.c) | sed 's|.*/||; s|\.c$||' | paste -sd' '
 }
 
+valgrind_one() {
+	local name=$1 log=$CACHE/valgrind-$1.log status
+	timeout 1800 valgrind -q --leak-check=full --show-leak-kinds=definite --log-file="$log" \
+		"$ROOT/build/tests/$name" >"$log.out" 2>&1
+	status=$?
+	if grep -qE 'Invalid |uninitialised|Mismatched|overlap' "$log"; then
+		say "valgrind: $name: FAILED, see $log"
+	elif [ $status -ne 0 ]; then
+		say "valgrind: $name: FAILED, not all of its cases pass here, see $log.out"
+	elif grep -q 'definitely lost' "$log"; then
+		say "valgrind: $name: FAILED, it leaks, see $log"
+	else
+		say "valgrind: $name: ok"
+		return 0
+	fi
+	return 1
+}
+
 valgrind_all() {
-	local failed='' name log status
+	local failed='' name running=0
 	tools
 	need release
 	if [ $# -eq 0 ]; then
@@ -47,24 +65,18 @@ valgrind_all() {
 		done
 	fi
 	for name in "$@"; do
-		log=$CACHE/valgrind-$name.log
-		timeout 900 valgrind -q --leak-check=full --show-leak-kinds=definite --log-file="$log" \
-			"$ROOT/build/tests/$name" >"$log.out" 2>&1
-		status=$?
-		if grep -qE 'Invalid |uninitialised|Mismatched|overlap' "$log"; then
-			say "valgrind: $name: FAILED, see $log"
-			failed=1
-		elif [ $status -ne 0 ]; then
-			# Slowness, or descriptors that valgrind keeps for itself; what such a case
-			# leaves behind is no leak of ours.
-			say "valgrind: $name: no error, but leaks not judged: its cases do not all pass here"
-		elif grep -q 'definitely lost' "$log"; then
-			say "valgrind: $name: FAILED, it leaks, see $log"
-			failed=1
-		else
-			say "valgrind: $name: ok"
+		if [ $running -ge "${JOBS:-$(nproc)}" ]; then
+			wait -n || failed=1
+			running=$((running - 1))
 		fi
+		valgrind_one "$name" &
+		running=$((running + 1))
 	done
+	while [ $running -gt 0 ]; do
+		wait -n || failed=1
+		running=$((running - 1))
+	done
+	say "valgrind: $# programs, ${failed:+not }all ok"
 	[ -z "$failed" ]
 }
 

@@ -10,7 +10,7 @@
 #include <event2/event.h>
 #include <time.h>
 
-#define TURN_PATIENCE_S 20
+#define TURN_PATIENCE_S 120
 
 static inline void turn_for(struct event_base *base, int ms)
 {

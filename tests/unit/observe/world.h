@@ -21,7 +21,7 @@
 #include "unit/net/peer.h"
 
 #define SLOTS    64
-#define PATIENCE (30 * CLOCK_NS_PER_S)
+#define PATIENCE (180 * CLOCK_NS_PER_S)
 
 /* A model server: answers with what it is told to. */
 struct server {

@@ -23,7 +23,7 @@
 #include "serve/conn.h"
 #include "spop/client.h"
 
-#define PATIENCE_MS 10000
+#define PATIENCE_MS 60000
 #define FRAME_MAX   (1024 * 1024)
 /* At most. */
 #define HOUSE_WORKERS 4

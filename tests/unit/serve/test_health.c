@@ -301,7 +301,7 @@ static void test_bad_urls(void **state)
 static SSL_CTX *server_context(void)
 {
 	SSL_CTX *context = SSL_CTX_new(TLS_server_method());
-	EVP_PKEY *key = EVP_RSA_gen(2048);
+	EVP_PKEY *key = EVP_EC_gen("P-256");
 	X509 *cert = X509_new();
 	X509_NAME *name = X509_get_subject_name(cert);
 

@@ -7,6 +7,7 @@
 
 #include "serve/listener.h"
 #include "unit/serve/loop.h"
+#include "unit/valgrind.h"
 
 struct gate {
 	struct house *house;
@@ -138,7 +139,7 @@ static void past_the_limit(void **state)
 
 static void out_of_descriptors(void **state)
 {
-	struct gate *g = open_gate(100, 1);
+	struct gate *g;
 	struct rusage before, after;
 	struct rlimit old, tight;
 	struct peer *p;
@@ -146,6 +147,9 @@ static void out_of_descriptors(void **state)
 	long used_us;
 
 	(void)state;
+	if (under_valgrind())
+		skip(); /* it closes what the kernel has accepted past the limit */
+	g = open_gate(100, 1);
 	p = come(g, false);
 	hello(p);
 	leave(p);
