@@ -216,34 +216,58 @@ static struct models *make(const struct found *all, size_t n, size_t skipped)
 	return m;
 }
 
+/* What is filled while the answer is walked. */
+struct collection {
+	struct found *all;
+	size_t n, max, skipped;
+};
+
+static void add(struct collection *c, struct view id, const cJSON *entry, bool alias)
+{
+	struct found *f = &c->all[c->n];
+
+	if (c->n == c->max || !models_name_valid(id)) {
+		c->skipped++;
+		return;
+	}
+	*f = (struct found){.id = id, .at = c->n++};
+	if (!cJSON_IsObject(entry))
+		return;
+	f->parent = member(entry, "parent");
+	if (!alias)
+		f->root = member(entry, "root");
+}
+
+static const cJSON *aliases_of(const cJSON *entry)
+{
+	const cJSON *list = cJSON_GetObjectItemCaseSensitive(entry, "aliases");
+
+	return cJSON_IsArray(list) ? list : NULL;
+}
+
 static int collect(const cJSON *list, size_t max, struct models **ret)
 {
-	size_t entries = 0, n = 0, skipped = 0;
-	const cJSON *entry;
-	struct found *all;
+	struct collection c = {.max = max};
+	const cJSON *entry, *alias;
+	size_t names = 0;
 
-	cJSON_ArrayForEach(entry, list) entries++;
-	all = calloc((entries < max ? entries : max) + 1, sizeof(*all));
-	if (!all)
-		return -ENOMEM;
 	cJSON_ArrayForEach(entry, list)
 	{
-		struct view id = id_of(entry);
-
-		if (n == max || !models_name_valid(id)) {
-			skipped++;
-			continue;
-		}
-		all[n] = (struct found){.id = id, .at = n};
-		if (cJSON_IsObject(entry)) {
-			all[n].parent = member(entry, "parent");
-			all[n].root = member(entry, "root");
-		}
-		n++;
+		names++;
+		cJSON_ArrayForEach(alias, aliases_of(entry)) names++;
 	}
-	n = settle(all, n);
-	*ret = make(all, n, skipped);
-	free(all);
+	c.all = calloc((names < max ? names : max) + 1, sizeof(*c.all));
+	if (!c.all)
+		return -ENOMEM;
+	cJSON_ArrayForEach(entry, list) add(&c, id_of(entry), entry, false);
+	/* Behind all ids: what is a model's id is nobody's alias. */
+	cJSON_ArrayForEach(entry, list)
+	{
+		cJSON_ArrayForEach(alias, aliases_of(entry)) add(&c, text_of(alias), entry, true);
+	}
+	c.n = settle(c.all, c.n);
+	*ret = make(c.all, c.n, c.skipped);
+	free(c.all);
 	return *ret ? 0 : -ENOMEM;
 }
 

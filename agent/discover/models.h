@@ -4,7 +4,8 @@
  * Shapes: {"data":[{"id","root","parent"}…]} (OpenAI; vLLM, SGLang, TensorRT-LLM, llama.cpp),
  * {"models":[{"name" or "model"}…]} (Ollama, older llama.cpp), a bare array of either, and plain
  * strings in the place of objects. An adapter names its base model in `parent` (vLLM, SGLang), or
- * in `root` when that is another id of the same list (vLLM before 0.6).
+ * in `root` when that is another id of the same list (vLLM before 0.6). `aliases`, an array of
+ * strings, are further names of an entry, each as good as its id (llama.cpp with several --alias).
  */
 #ifndef DISCOVER_MODELS_H
 #define DISCOVER_MODELS_H

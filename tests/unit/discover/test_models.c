@@ -38,6 +38,19 @@ static const struct good goods[] = {
      "{\"models\":[{\"name\":\"x.gguf\",\"model\":\"x.gguf\"}],\"object\":\"list\","
      "\"data\":[{\"id\":\"y.gguf\",\"meta\":{\"n_params\":1e10}}]}",
      "y.gguf"},
+    {"llama.cpp with several --alias: the id is among them",
+     "{\"object\":\"list\",\"data\":[{\"id\":\"code\",\"aliases\":[\"code\",\"fim\",\"tinyllama-"
+     "2\"],"
+     "\"tags\":[\"chat\",\"small\"],\"object\":\"model\"}]}",
+     "code fim tinyllama-2"},
+    {"an alias is an adapter where its model is one, and never takes an id's place",
+     "{\"data\":[{\"id\":\"l\",\"parent\":\"b\",\"root\":\"/"
+     "l\",\"aliases\":[\"l2\",\"b\",\"l\"]},{\"id\":\"b\"}]}",
+     "b l<b l2<b"},
+    {"aliases that are none",
+     "{\"data\":[{\"id\":\"a\",\"aliases\":[\"\",1,null,[\"x\"],{\"id\":\"y\"},\"c\\n\",\"z\"]},"
+     "{\"id\":\"d\",\"aliases\":\"e\"},{\"id\":\"f\",\"aliases\":{\"g\":\"h\"}},\"s\"]}",
+     "a d f s z!6"},
     {"ollama", "{\"models\":[{\"name\":\"llama3:8b\",\"size\":1}]}", "llama3:8b"},
     {"bare array of strings", "[\"b\",\"a\"]", "a b"},
     {"white space around", " \n{\"data\":[{\"id\":\"a\"}]}\r\n ", "a"},
