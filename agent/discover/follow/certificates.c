@@ -50,3 +50,13 @@ uint64_t certificates_print(const char *path)
 	closedir(dir);
 	return sum;
 }
+
+bool certificates_look(const char *path, uint64_t *seen)
+{
+	uint64_t print = path ? certificates_print(path) : 0;
+
+	if (!print || print == *seen)
+		return false;
+	*seen = print;
+	return true;
+}

@@ -2,6 +2,7 @@
 #ifndef DISCOVER_FOLLOW_CERTIFICATES_H
 #define DISCOVER_FOLLOW_CERTIFICATES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -9,5 +10,8 @@
  * and inodes. Another value than before: something was replaced. 0: nothing is there.
  */
 uint64_t certificates_print(const char *path);
+/* True: that is another than *@seen, which becomes it. While nothing is there, as in the middle of
+ * a change, what was before counts. @path NULL: never. */
+bool certificates_look(const char *path, uint64_t *seen);
 
 #endif

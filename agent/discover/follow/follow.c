@@ -448,28 +448,11 @@ static void polled(const struct ask_answer *answer, void *arg)
 	answered_well(f);
 }
 
-/* True: they are others than before. While there are none, as in the middle of a change, those
- * before count. */
-static bool see_certificates(struct follow *f)
+/* Something else is wanted: what failed before may work now, and the files say so first. */
+static void wish(struct follow *f)
 {
-	uint64_t print = f->conf.certificates ? certificates_print(f->conf.certificates) : 0;
-
-	if ((!print && f->conf.certificates) || print == f->certificates)
-		return false;
-	f->certificates = print;
-	return true;
-}
-
-/* Renewed ones are something else that is wanted. */
-static void look_at_certificates(struct follow *f)
-{
-	if (!see_certificates(f))
-		return;
-	log_event(LOG_LEVEL_INFO, "haproxy_certificates", "path",
-		  f->conf.certificates ? f->conf.certificates : "", NULL);
-	want_certificates(f->want, f->certificates);
-	f->generation++;
 	f->reload_ms = f->conf.reload_ms;
+	f->generation++;
 	(void)files_write(f->files, f->want);
 }
 
@@ -480,7 +463,12 @@ static void poll_now(struct follow *f)
 	if (!f->want || f->step != STEP_REST)
 		return;
 	timer_stop(f->timer);
-	look_at_certificates(f);
+	if (certificates_look(f->conf.certificates, &f->certificates)) {
+		log_event(LOG_LEVEL_INFO, "haproxy_certificates", "path", f->conf.certificates,
+			  NULL);
+		want_certificates(f->want, f->certificates);
+		wish(f);
+	}
 	r = ask(f->base, f->conf.socket, VIEW_LIT(DIFF_QUESTION), f->conf.timeout_ms,
 		f->conf.max_answer, polled, f, &f->ask);
 	if (r == 0) {
@@ -568,18 +556,16 @@ int follow_want(struct follow *f, const struct plan *p)
 		log_str(&l, "first", w->left_out_why);
 		log_end(&l);
 	}
-	(void)see_certificates(f);
+	(void)certificates_look(f->conf.certificates, &f->certificates);
 	want_certificates(w, f->certificates);
 	/* A difference under way points into the answer, not into what was wanted. */
 	want_free(f->want);
 	f->want = w;
-	f->reload_ms = f->conf.reload_ms;
 	f->wanting = false;
 	f->refusal[0] = '\0';
-	f->generation++;
 	if (f->state == FOLLOW_CURRENT)
 		f->state = FOLLOW_BUSY;
-	(void)files_write(f->files, w);
+	wish(f);
 	start(f);
 	return 0;
 }
@@ -592,8 +578,7 @@ void follow_reload(struct follow *f, const struct follow_conf *conf)
 	f->error[0] = f->told[0] = '\0';
 	files_move(f->files, conf->dir);
 	if (f->want) {
-		f->generation++;
-		(void)files_write(f->files, f->want);
+		wish(f);
 		start(f);
 	}
 }

@@ -1,7 +1,8 @@
 /*
  * Gateways and their listeners. What a listener asks for that is not done here is noted beside it
  * by its path (wrong), never passed over: client certificates that are asked for and not checked
- * would be a door left open. Infrastructure labels and annotations are for those who create
+ * would be a door left open, and so may be a field that is not known here. What changes nothing
+ * about who is served is remarked: infrastructure labels and annotations are for those who create
  * infrastructure for a Gateway; nothing is created here.
  */
 #include "discover/kube/decode.h"
@@ -19,6 +20,18 @@ static void note_wrong(struct view *wrong, struct view text)
 	if (!wrong->ptr)
 		*wrong = text;
 }
+
+/* A member that a listener's part may not have: it may be there to keep somebody out. */
+static void only(const cJSON *part, const char *const *known, struct kube_listener *l,
+		 struct kube_reader *r)
+{
+	const char *other = kube_reader_unknown(part, known);
+
+	if (other)
+		note_wrong(&l->wrong, kube_reader_text(r, other, "not supported"));
+}
+
+#define KNOWN(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 struct view kube_decode_hostname(struct kube_reader *r, struct view text)
 {
@@ -65,6 +78,7 @@ static void read_selector(const cJSON *selector, struct kube_listener *l, struct
 	struct kube_expression *e;
 	struct view *values;
 
+	only(selector, KNOWN("matchLabels", "matchExpressions"), l, r);
 	kube_decode_labels(r, selector, "matchLabels", &labels);
 	list = kube_reader_list(r, selector, "matchExpressions", EXPRESSIONS_MAX, &n);
 	e = kube_reader_array(r, labels.n + n, sizeof(*e));
@@ -95,6 +109,7 @@ static void read_from(const cJSON *namespaces, struct kube_listener *l, struct k
 	struct view from = kube_reader_peek(r, namespaces, "from");
 	size_t before;
 
+	only(namespaces, KNOWN("from", "selector"), l, r);
 	l->from = KUBE_FROM_SAME;
 	if (!from.ptr || view_eq(from, VIEW_LIT("Same")))
 		return;
@@ -186,6 +201,7 @@ static void read_tls(const cJSON *tls, struct view namespace, struct kube_listen
 	if (kube_reader_any(tls, "frontendValidation"))
 		note_wrong(&l->wrong, kube_reader_text(r, "frontendValidation",
 						       "client certificates are not supported"));
+	only(tls, KNOWN("mode", "certificateRefs", "options", "frontendValidation"), l, r);
 	read_certificates(tls, namespace, l, r);
 }
 
@@ -209,7 +225,9 @@ static void read_listener(const cJSON *item, struct view namespace, struct kube_
 		if (!kube_hostname_valid(l->hostname))
 			note_wrong(&l->wrong, kube_reader_text(r, "hostname", "no name of a host"));
 	}
+	only(item, KNOWN("name", "hostname", "port", "protocol", "tls", "allowedRoutes"), l, r);
 	before = kube_reader_enter(r, "allowedRoutes");
+	only(allowed, KNOWN("namespaces", "kinds"), l, r);
 	read_kinds(allowed, l, r);
 	kube_reader_enter(r, "namespaces");
 	read_from(kube_reader_map(r, allowed, "namespaces"), l, r);
@@ -269,6 +287,35 @@ static void read_addresses(const cJSON *spec, struct kube_gateway *g, struct kub
 	g->naddresses = i;
 }
 
+/* What is asked for and not done here, and changes nothing about the listeners. */
+static void read_remarks(const cJSON *spec, struct kube_gateway *g, struct kube_reader *r)
+{
+	const cJSON *infrastructure = kube_reader_map(r, spec, "infrastructure");
+	const cJSON *listeners = kube_reader_map(r, spec, "allowedListeners");
+	struct view from = kube_reader_peek(r, kube_reader_map(r, listeners, "namespaces"), "from");
+	struct view scope = kube_reader_peek(r, spec, "defaultScope");
+	const char *other = kube_reader_unknown(
+	    spec, KNOWN("gatewayClassName", "listeners", "addresses", "infrastructure", "tls",
+			"backendTLS", "allowedListeners", "defaultScope"));
+
+	if (other)
+		note_wrong(&g->remarks, kube_reader_text(r, other, "not supported"));
+	if (scope.len && !view_eq(scope, VIEW_LIT("None")))
+		note_wrong(&g->remarks,
+			   kube_reader_text(r, "defaultScope",
+					    "not supported, routes name their Gateways"));
+	if (from.len && !view_eq(from, VIEW_LIT("None")))
+		note_wrong(&g->remarks,
+			   kube_reader_text(r, "allowedListeners",
+					    "not supported, all listeners stand in the Gateway"));
+	if (kube_reader_any(infrastructure, "labels") ||
+	    kube_reader_any(infrastructure, "annotations"))
+		note_wrong(&g->remarks,
+			   kube_reader_text(r, "infrastructure",
+					    "nothing is created for a Gateway here, so there is "
+					    "nothing to label or annotate"));
+}
+
 void kube_decode_gateway(const cJSON *o, struct view namespace, struct kube_gateway *ret,
 			 struct kube_reader *r)
 {
@@ -283,6 +330,11 @@ void kube_decode_gateway(const cJSON *o, struct view namespace, struct kube_gate
 		ret->wrong = kube_reader_text(r, "tls.backend",
 					      "client certificates towards servers are not "
 					      "supported");
+	if (kube_reader_any(spec, "backendTLS"))
+		note_wrong(&ret->wrong, kube_reader_text(r, "backendTLS",
+							 "client certificates towards servers "
+							 "are not supported"));
+	read_remarks(spec, ret, r);
 	if (kube_reader_any(tls, "frontend"))
 		ret->wrong_tls =
 		    kube_reader_text(r, "tls.frontend", "client certificates are not supported");

@@ -171,6 +171,22 @@ static void read_ports(const cJSON *spec, struct kube_pool *p, struct kube_reade
 	kube_reader_leave(r, before);
 }
 
+/* In a selector it may be there to keep pods out. */
+static void read_unknown(const cJSON *spec, const cJSON *selector, struct kube_pool *p,
+			 struct kube_reader *r)
+{
+	static const char *const fields[] = {"selector", "targetPorts", "appProtocol",
+					     "endpointPickerRef", NULL};
+	static const char *const labels[] = {"matchLabels", NULL};
+	const char *other = kube_reader_unknown(spec, fields);
+
+	if (other)
+		p->wrong = kube_reader_text(r, other, "not supported");
+	other = kube_reader_unknown(selector, labels);
+	if (other)
+		p->wrong = kube_reader_text(r, "selector", "%.40s is not supported", other);
+}
+
 void kube_decode_pool(const cJSON *o, struct kube_pool *ret, struct kube_reader *r)
 {
 	const cJSON *spec = kube_reader_map(r, o, "spec");
@@ -190,6 +206,7 @@ void kube_decode_pool(const cJSON *o, struct kube_pool *ret, struct kube_reader 
 	if (protocol.len && !ret->h2c && !view_eq(protocol, VIEW_LIT("http")))
 		ret->wrong =
 		    kube_reader_text(r, "appProtocol", "neither http nor kubernetes.io/h2c");
+	read_unknown(spec, selector, ret, r);
 	ret->fail_open = view_eq(kube_reader_peek(r, picker, "failureMode"), VIEW_LIT("FailOpen"));
 	kube_reader_leave(r, before);
 	read_notes(kube_reader_any(o, "metadata"), ret, r);

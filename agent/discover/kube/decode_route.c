@@ -6,6 +6,9 @@
  * Timeouts: the smaller of the two that are given, as there is one try here from which both are
  * counted. 0s asks for none at all; HAProxy's longest stands for that.
  *
+ * A field that is not known here, of a newer API, makes wrong what it stands in: it may be there to
+ * narrow something.
+ *
  * Header values end up in HAProxy's configuration, so control characters are refused.
  */
 #include "discover/kube/decode.h"
@@ -47,6 +50,18 @@ static bool is_value(struct view v)
 	return v.len <= 4096;
 }
 
+/* A member that a rule's part may not have. */
+static void only(const cJSON *part, const char *const *known, struct kube_rule *rule,
+		 struct kube_reader *r)
+{
+	const char *other = kube_reader_unknown(part, known);
+
+	if (other)
+		wrong(rule, kube_reader_text(r, other, "not supported"));
+}
+
+#define KNOWN(...) ((const char *const[]){__VA_ARGS__, NULL})
+
 /* --- references --- */
 
 static void read_parents(const cJSON *spec, struct view namespace, struct kube_route *route,
@@ -61,7 +76,12 @@ static void read_parents(const cJSON *spec, struct view namespace, struct kube_r
 	cJSON_ArrayForEach(item, list)
 	{
 		struct kube_parent_ref *p = &parents[i++];
+		const char *other = kube_reader_unknown(
+		    item, KNOWN("group", "kind", "namespace", "name", "sectionName", "port"));
 
+		if (other && !route->wrong.ptr)
+			route->wrong =
+			    kube_reader_text(r, "parentRefs", "%.40s is not supported", other);
 		p->ref.group = kube_reader_string_or(r, item, "group", KUBE_GATEWAY_GROUP);
 		p->ref.kind = kube_reader_string_or(r, item, "kind", "Gateway");
 		p->ref.name = kube_reader_string_or(r, item, "name", "");
@@ -103,8 +123,9 @@ static void read_hostnames(const cJSON *spec, struct kube_route *route, struct k
 	route->nhostnames = i;
 }
 
+/* @remarks: what is asked for without effect. */
 static void read_backends(const cJSON *item, struct view namespace, struct kube_rule *rule,
-			  struct kube_reader *r)
+			  struct view *remarks, struct kube_reader *r)
 {
 	size_t n, i = 0, before;
 	const cJSON *list = kube_reader_list(r, item, "backendRefs", BACKENDS_MAX, &n);
@@ -125,6 +146,12 @@ static void read_backends(const cJSON *item, struct view namespace, struct kube_
 		if (!b->ref.namespace.len)
 			b->ref.namespace = namespace;
 		b->weight = (uint32_t)kube_reader_integer(r, item, "weight", 0, 1000000, 1);
+		only(item, KNOWN("group", "kind", "namespace", "name", "port", "weight", "filters"),
+		     rule, r);
+		if (kube_reader_any(item, "port") &&
+		    view_eq(b->ref.kind, VIEW_LIT("InferencePool")) && !remarks->ptr)
+			*remarks = kube_reader_text(r, "port",
+						    "not looked at, an InferencePool has its own");
 		kube_reader_list(r, item, "filters", FILTERS_MAX, &filters);
 		if (filters)
 			wrong(rule, kube_reader_text(r, "filters",
@@ -145,6 +172,7 @@ static void read_path(const cJSON *item, struct kube_match *m, struct kube_rule 
 	size_t before = kube_reader_enter(r, "path");
 	struct view type = kube_reader_peek(r, path, "type");
 
+	only(path, KNOWN("type", "value"), rule, r);
 	m->path = kube_reader_string_or(r, path, "value", "/");
 	if (view_eq(type, VIEW_LIT("Exact")))
 		m->path_type = RULE_PATH_EXACT;
@@ -180,6 +208,7 @@ static void read_headers(const cJSON *item, struct kube_match *m, struct kube_ru
 		struct view type = kube_reader_peek(r, item, "type");
 		struct view name = kube_reader_peek(r, item, "name");
 
+		only(item, KNOWN("type", "name", "value"), rule, r);
 		if (type.ptr && !view_eq(type, VIEW_LIT("Exact")))
 			wrong(rule,
 			      kube_reader_text(r, "type", "%.40s is not supported", type.ptr));
@@ -204,6 +233,7 @@ static void read_match(const cJSON *item, struct kube_match *m, struct kube_rule
 	size_t n;
 	bool known = false;
 
+	only(item, KNOWN("path", "headers", "queryParams", "method"), rule, r);
 	read_path(item, m, rule, r);
 	read_headers(item, m, rule, r);
 	kube_reader_list(r, item, "queryParams", HEADERS_MAX, &n);
@@ -319,6 +349,7 @@ static void read_modifier(const cJSON *item, bool header_rules, struct kube_rule
 	if (!m.headers)
 		return;
 	before = kube_reader_enter(r, "requestHeaderModifier");
+	only(filter, KNOWN("set", "add", "remove"), rule, r);
 	read_changes(filter, "set", PLAN_HEADER_SET, &m, rule, r);
 	read_changes(filter, "add", PLAN_HEADER_ADD, &m, rule, r);
 	read_changes(filter, "remove", PLAN_HEADER_REMOVE, &m, rule, r);
@@ -344,6 +375,7 @@ static void read_filters(const cJSON *item, bool header_rules, struct kube_rule 
 		else
 			wrong(rule, kube_reader_text(r, "type", "%.40s is not supported",
 						     type.ptr ? type.ptr : "a filter without one"));
+		only(item, KNOWN("type", "requestHeaderModifier"), rule, r);
 		kube_reader_leave(r, inner);
 	}
 	kube_reader_leave(r, before);
@@ -367,7 +399,7 @@ static uint32_t read_timeout(const cJSON *timeouts, const char *key, struct kube
 }
 
 static void read_rule(const cJSON *item, struct view namespace, bool header_rules,
-		      struct kube_rule *rule, struct kube_reader *r)
+		      struct kube_rule *rule, struct view *remarks, struct kube_reader *r)
 {
 	const cJSON *timeouts = kube_reader_map(r, item, "timeouts");
 	uint32_t request, backend;
@@ -375,8 +407,9 @@ static void read_rule(const cJSON *item, struct view namespace, bool header_rule
 
 	read_matches(item, rule, r);
 	read_filters(item, header_rules, rule, r);
-	read_backends(item, namespace, rule, r);
+	read_backends(item, namespace, rule, remarks, r);
 	before = kube_reader_enter(r, "timeouts");
+	only(timeouts, KNOWN("request", "backendRequest"), rule, r);
 	request = read_timeout(timeouts, "request", rule, r);
 	backend = read_timeout(timeouts, "backendRequest", rule, r);
 	kube_reader_leave(r, before);
@@ -385,6 +418,10 @@ static void read_rule(const cJSON *item, struct view namespace, bool header_rule
 		wrong(rule, kube_reader_text(r, "retry", "not supported"));
 	if (kube_reader_any(item, "sessionPersistence"))
 		wrong(rule, kube_reader_text(r, "sessionPersistence", "not supported"));
+	only(item,
+	     KNOWN("name", "matches", "filters", "backendRefs", "timeouts", "retry",
+		   "sessionPersistence"),
+	     rule, r);
 }
 
 static void read_rules(const cJSON *spec, struct view namespace, bool header_rules,
@@ -407,7 +444,7 @@ static void read_rules(const cJSON *spec, struct view namespace, bool header_rul
 
 		if (!cJSON_IsObject(item))
 			kube_reader_fail(r, NULL, "not an object");
-		read_rule(item, namespace, header_rules, &rules[i++], r);
+		read_rule(item, namespace, header_rules, &rules[i++], &route->remarks, r);
 		kube_reader_leave(r, inner);
 	}
 	kube_reader_leave(r, before);
@@ -420,9 +457,18 @@ void kube_decode_route(const cJSON *o, struct view namespace, bool header_rules,
 {
 	const cJSON *spec = kube_reader_map(r, o, "spec");
 	size_t before = kube_reader_enter(r, "spec");
+	const char *other;
 
 	read_parents(spec, namespace, ret, r);
 	read_hostnames(spec, ret, r);
 	read_rules(spec, namespace, header_rules, ret, r);
+	other = kube_reader_unknown(
+	    spec, KNOWN("parentRefs", "hostnames", "rules", "useDefaultGateways"));
+	if (other && !ret->wrong.ptr)
+		ret->wrong = kube_reader_text(r, other, "not supported");
+	if (kube_reader_peek(r, spec, "useDefaultGateways").len &&
+	    !view_eq(kube_reader_peek(r, spec, "useDefaultGateways"), VIEW_LIT("None")))
+		ret->remarks = kube_reader_text(r, "useDefaultGateways",
+						"not supported, parentRefs alone count");
 	kube_reader_leave(r, before);
 }

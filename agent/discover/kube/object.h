@@ -118,6 +118,7 @@ struct kube_gateway {
 	const struct kube_address *addresses; /* asked for */
 	size_t naddresses;
 	bool parameters;       /* infrastructure.parametersRef */
+	struct view remarks;   /* asked for, not done, and of no effect on what is served */
 	struct view wrong;     /* concerns the Gateway as a whole */
 	struct view wrong_tls; /* concerns its HTTPS listeners */
 };
@@ -162,7 +163,8 @@ struct kube_route {
 	size_t nhostnames;
 	const struct kube_rule *rules;
 	size_t nrules;
-	struct view wrong; /* concerns the route as a whole */
+	struct view remarks; /* as of a Gateway */
+	struct view wrong;   /* concerns the route as a whole */
 };
 
 struct kube_grant_from {

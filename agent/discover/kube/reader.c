@@ -249,3 +249,19 @@ int64_t kube_reader_time(struct view text)
 	t = timegm(&tm);
 	return t == (time_t)-1 ? 0 : (int64_t)t;
 }
+
+const char *kube_reader_unknown(const struct cJSON *parent, const char *const *known)
+{
+	const cJSON *object = cJSON_IsObject(parent) ? parent : NULL, *item;
+
+	cJSON_ArrayForEach(item, object)
+	{
+		size_t i = 0;
+
+		while (known[i] && strcmp(known[i], item->string) != 0)
+			i++;
+		if (!known[i] && !cJSON_IsNull(item))
+			return item->string;
+	}
+	return NULL;
+}

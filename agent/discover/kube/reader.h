@@ -58,6 +58,10 @@ void *kube_reader_array(struct kube_reader *r, size_t n, size_t size);
 const struct view *kube_reader_strings(struct kube_reader *r, const struct cJSON *parent,
 				       const char *key, size_t max, size_t *ret_n);
 
+/* The first member of @parent that is not null and none of @known, which NULL ends; NULL: there is
+ * none. For fields that a newer API has: what they ask for cannot be guessed. */
+const char *kube_reader_unknown(const struct cJSON *parent, const char *const *known);
+
 /* Seconds since the epoch of RFC 3339 as the API server writes it; 0: none or no such thing. */
 int64_t kube_reader_time(struct view text);
 

@@ -403,6 +403,7 @@ static void add_accepted(struct resolving *r, const struct resolve_gateway *g,
 			 struct resolve_conditions *c)
 {
 	struct verdict whole = whole_verdict(r, g->entry);
+	struct view remarks = g->entry->serving->gateway.remarks;
 	size_t accepted = 0;
 
 	for (size_t i = 0; i < g->nlisteners; i++)
@@ -413,7 +414,9 @@ static void add_accepted(struct resolving *r, const struct resolve_gateway *g,
 		resolve_condition(c, "Accepted", accepted > 0, "ListenersNotValid",
 				  VIEW_LIT("not every listener is accepted"));
 	else
-		resolve_condition(c, "Accepted", true, "Accepted", VIEW_NULL);
+		resolve_condition(c, "Accepted", true, "Accepted", remarks);
+	if (remarks.ptr)
+		resolve_problem(r, g->entry, remarks);
 }
 
 static const struct kube_status_listener *tell_listeners(struct resolving *r,

@@ -263,7 +263,7 @@ static struct kube_conditions tell_parent(struct resolving *r, const struct kube
 	else if (v->accepted)
 		resolve_condition(&c, "Accepted", false, v->accepted, v->message);
 	else
-		resolve_condition(&c, "Accepted", true, "Accepted", VIEW_NULL);
+		resolve_condition(&c, "Accepted", true, "Accepted", e->newest->route.remarks);
 	resolve_condition(&c, "ResolvedRefs", !v->refs, v->refs ? v->refs : "ResolvedRefs",
 			  v->refs_message);
 	if (v->dropped.ptr && at == ATTACHED && !v->accepted)

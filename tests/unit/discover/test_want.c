@@ -148,6 +148,7 @@ static void test_stamp(void **state)
 {
 	static const struct rule_header other = {{"x", 1}, {"1", 1}};
 	static const struct rule_header model = {{"X-Gateway-Model-Name", 20}, {"m", 1}};
+	static const struct rule_port doors[] = {{8080, 0}, {8443, 1}};
 	struct plan_header h[] = {
 	    {VIEW_LIT("ns/r"), PLAN_HEADER_SET, VIEW_LIT("X-A"), VIEW_LIT("v")},
 	    {VIEW_LIT("ns/r"), PLAN_HEADER_ADD, VIEW_LIT("X-A"), VIEW_LIT("v")},
@@ -193,6 +194,24 @@ static void test_stamp(void **state)
 	rule.headers = &model;
 	w = want_new(&p.plan, VIEW_LIT("check"));
 	assert_false(w->hdrs);
+	assert_string_equal(w->stamp, base->stamp);
+	want_free(w);
+	/* A second port, and certificates. */
+	p.plan.listeners = (struct rule_listeners){.ports = doors, .nports = 1};
+	w = want_new(&p.plan, VIEW_LIT("check"));
+	assert_false(w->dst_port);
+	assert_string_equal(w->stamp, base->stamp);
+	want_free(w);
+	p.plan.listeners.nports = 2;
+	w = want_new(&p.plan, VIEW_LIT("check"));
+	assert_true(w->dst_port);
+	assert_string_not_equal(w->stamp, base->stamp);
+	want_free(w);
+	p.plan.listeners = (struct rule_listeners){0};
+	w = want_new(&p.plan, VIEW_LIT("check"));
+	want_certificates(w, 1);
+	assert_string_not_equal(w->stamp, base->stamp);
+	want_certificates(w, 0);
 	assert_string_equal(w->stamp, base->stamp);
 	want_free(w);
 	rule.headers = &other;
