@@ -113,7 +113,7 @@ struct config {
 	struct {
 		uint32_t endpoints, models, pools, tickets, model_labels, connections,
 		    admin_connections, depth;
-		uint64_t frame, output, partial, cut_margin, metrics_page, models_page;
+		uint64_t frame, output, partial, cut_margin, metrics_page, models_page, pages;
 	} limits;
 	struct {
 		uint32_t hello_ms, frame_ms, ticket_ms, admin_ms;

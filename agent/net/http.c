@@ -68,6 +68,7 @@ struct http_client {
 	CURLM *multi; /* the loop's */
 	unsigned max_connections, nunder_way, nspare;
 	struct transfer_list line, under_way, broken, spare, fresh;
+	struct http_room *room; /* NULL: none */
 	bool collecting, dying;
 };
 
@@ -162,7 +163,7 @@ static void transfer_recycle(struct http_transfer *t)
 	/* The handle forgets its options (a token among them), not its buffers. */
 	curl_easy_reset(t->easy);
 	http_options_deinit(&t->options);
-	http_receive_reset(&t->in, 0, false);
+	http_receive_reset(&t->in, 0, false, NULL);
 	if (t->idle)
 		event_free(t->idle);
 	t->idle = NULL;
@@ -436,6 +437,11 @@ void http_client_keep(struct http_client *c, unsigned idle_connections)
 			  (long)(idle_connections ? idle_connections : 1));
 }
 
+void http_client_share(struct http_client *c, struct http_room *room)
+{
+	c->room = room;
+}
+
 static void destroy_list(struct transfer_list *list)
 {
 	struct http_transfer *t;
@@ -530,7 +536,7 @@ static int transfer_start(struct http_client *c, const struct http_request *req,
 	t->options = options;
 	t->done = done;
 	t->arg = arg;
-	http_receive_reset(&t->in, req->max_body, hooks != NULL);
+	http_receive_reset(&t->in, req->max_body, hooks != NULL, hooks ? NULL : c->room);
 	if (hooks) {
 		t->stream = *hooks;
 		t->idle_ns = req->idle_ms * CLOCK_NS_PER_MS;

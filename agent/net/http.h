@@ -31,6 +31,16 @@ struct http_client *http_client_new(struct event_base *base, unsigned max_connec
 void http_client_keep(struct http_client *c, unsigned idle_connections);
 struct http_client *http_client_free(struct http_client *c); /* ends transfers, no callbacks */
 
+/* What all bodies that are here at a time may take together; the first HTTP_BODY_FREE bytes of each
+ * do not count, so that large answers of some keep nobody from telling what is usual. */
+#define HTTP_BODY_FREE (256 * 1024)
+struct http_room {
+	uint64_t max, used;
+};
+/* For transfers that begin from now on. @room is shared by clients of one loop and outlives them.
+ */
+void http_client_share(struct http_client *c, struct http_room *room);
+
 enum http_error {
 	HTTP_OK,      /* an answer, whatever its status */
 	HTTP_CONNECT, /* refused, unreachable, name not found */

@@ -2,8 +2,9 @@
  * What comes in on one transfer.
  *
  * Bounds: the body by max_body (told early by Content-Length, and counted while it comes, so
- * endless and lying bodies end there), a stream by what has not been handed over, all headers
- * together by HEADERS_MAX. Interim answers (1xx) are forgotten when the next head begins.
+ * endless and lying bodies end there), all bodies together by the room they share, a stream by what
+ * has not been handed over, all headers together by HEADERS_MAX. Interim answers (1xx) are
+ * forgotten when the next head begins.
  */
 #include "net/http_receive.h"
 
@@ -13,19 +14,33 @@
 #include <time.h>
 
 #define HEADERS_MAX     (64 * 1024)
-#define KEPT_BODY_MAX   (256 * 1024) /* what buffer is kept for the next transfer */
-#define KEPT_STREAM_MAX (32 * 1024)  /* and for the next chunk, which may be minutes away */
+#define KEPT_BODY_MAX   HTTP_BODY_FREE /* what buffer is kept for the next transfer */
+#define KEPT_STREAM_MAX (32 * 1024)    /* and for the next chunk, which may be minutes away */
 #define RETRY_AFTER_MAX (24 * 3600)
 
-void http_receive_reset(struct http_receive *in, uint64_t max_body, bool stream)
+/* What a buffer of that size takes of the room. */
+static uint64_t share_of(size_t size)
 {
-	struct http_receive next = {.max_body = max_body, .stream = stream, .retry_after = -1};
+	return size > HTTP_BODY_FREE ? size - HTTP_BODY_FREE : 0;
+}
 
-	if (in->size > KEPT_BODY_MAX) {
-		free(in->body);
-		in->body = NULL;
-		in->size = 0;
-	}
+static void drop_body(struct http_receive *in)
+{
+	if (in->room)
+		in->room->used -= share_of(in->size);
+	free(in->body);
+	in->body = NULL;
+	in->size = 0;
+}
+
+void http_receive_reset(struct http_receive *in, uint64_t max_body, bool stream,
+			struct http_room *room)
+{
+	struct http_receive next = {
+	    .max_body = max_body, .stream = stream, .retry_after = -1, .room = room};
+
+	if (in->size > KEPT_BODY_MAX)
+		drop_body(in);
 	next.body = in->body;
 	next.size = in->size;
 	*in = next;
@@ -34,16 +49,13 @@ void http_receive_reset(struct http_receive *in, uint64_t max_body, bool stream)
 void http_receive_taken(struct http_receive *in)
 {
 	in->len = 0;
-	if (in->size > KEPT_STREAM_MAX) {
-		free(in->body);
-		in->body = NULL;
-		in->size = 0;
-	}
+	if (in->size > KEPT_STREAM_MAX)
+		drop_body(in);
 }
 
 void http_receive_deinit(struct http_receive *in)
 {
-	free(in->body);
+	drop_body(in);
 	*in = (struct http_receive){0};
 }
 
@@ -135,6 +147,28 @@ bool http_receive_header(struct http_receive *in, struct view line)
 	return true;
 }
 
+static bool body_grow(struct http_receive *in, size_t needed)
+{
+	size_t size = in->size ? in->size : 4096;
+	uint64_t more;
+	char *body;
+
+	while (size < needed)
+		size *= 2;
+	more = share_of(size) - share_of(in->size);
+	if (in->room && more &&
+	    (in->room->used > in->room->max || more > in->room->max - in->room->used))
+		return give_up(in, HTTP_TOO_LARGE, "too much together with other answers");
+	body = realloc(in->body, size);
+	if (!body)
+		return give_up(in, HTTP_MEMORY, "out of memory");
+	if (in->room)
+		in->room->used += more;
+	in->body = body;
+	in->size = size;
+	return true;
+}
+
 enum http_receive_next http_receive_body(struct http_receive *in, struct view bytes)
 {
 	if (bytes.len == 0)
@@ -146,20 +180,8 @@ enum http_receive_next http_receive_body(struct http_receive *in, struct view by
 		give_up(in, HTTP_TOO_LARGE, "the body is larger than the limit");
 		return HTTP_RECEIVE_END;
 	}
-	if (bytes.len > in->size - in->len) {
-		size_t size = in->size ? in->size : 4096;
-		char *body;
-
-		while (size - in->len < bytes.len)
-			size *= 2;
-		body = realloc(in->body, size);
-		if (!body) {
-			give_up(in, HTTP_MEMORY, "out of memory");
-			return HTTP_RECEIVE_END;
-		}
-		in->body = body;
-		in->size = size;
-	}
+	if (bytes.len > in->size - in->len && !body_grow(in, in->len + bytes.len))
+		return HTTP_RECEIVE_END;
 	memcpy(in->body + in->len, bytes.ptr, bytes.len);
 	in->len += bytes.len;
 	return HTTP_RECEIVE_GO_ON;

@@ -18,12 +18,14 @@ struct http_receive {
 	size_t len;
 
 	/* private */
+	struct http_room *room; /* NULL: max_body alone */
 	size_t size, header_bytes;
 	int reading; /* status of the head that is coming */
 };
 
-/* For the next transfer; keeps a buffer that is not too large. */
-void http_receive_reset(struct http_receive *in, uint64_t max_body, bool stream);
+/* For the next transfer, with @room or NULL; keeps a buffer that is not too large. */
+void http_receive_reset(struct http_receive *in, uint64_t max_body, bool stream,
+			struct http_room *room);
 /* What had come of a stream was handed over. */
 void http_receive_taken(struct http_receive *in);
 void http_receive_deinit(struct http_receive *in);

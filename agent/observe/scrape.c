@@ -200,6 +200,12 @@ struct scraper *scraper_new(struct event_base *base, struct endpoints *endpoints
 	return s;
 }
 
+void scraper_share(struct scraper *s, struct http_room *room)
+{
+	http_client_share(s->env.good, room);
+	http_client_share(s->env.failing, room);
+}
+
 static void scraper_destroy(struct scraper *s)
 {
 	for (uint32_t slot = 0; s->places && slot < s->nplaces; slot++)

@@ -32,6 +32,7 @@
 
 struct event_base;
 struct endpoints;
+struct http_room;
 struct scraper;
 
 /* Where a page is and how it is asked for. Strings are copied. */
@@ -92,6 +93,8 @@ typedef void (*scrape_changed)(uint32_t slot, bool alive, void *arg);
 /* NULL when memory is short. @endpoints must outlive it. @changed may be NULL. */
 struct scraper *scraper_new(struct event_base *base, struct endpoints *endpoints,
 			    scrape_changed changed, void *arg);
+/* What pages that are here at a time may take together (net/http.h); outlives the scraper. */
+void scraper_share(struct scraper *s, struct http_room *room);
 struct scraper *scraper_free(struct scraper *s); /* ends what is under way; no callbacks */
 
 /*

@@ -27,6 +27,7 @@ struct watch {
 	struct tokens *tokens;
 	struct dns *dns;
 	struct http_client *http;
+	struct http_room room; /* of all pages and answers */
 	struct scraper *scraper;
 	struct discover *discover;
 	struct kube *kube; /* NULL: not configured */
@@ -118,6 +119,9 @@ static int start(struct watch *w, const struct watch_env *env)
 	w->scraper = scraper_new(env->base, env->endpoints, on_scrape_changed, w);
 	if (!w->tokens || !w->http || !w->scraper)
 		return -ENOMEM;
+	w->room.max = conf->limits.pages;
+	http_client_share(w->http, &w->room);
+	scraper_share(w->scraper, &w->room);
 	discover.http = w->http;
 	discover.dns = w->dns;
 	w->discover = discover_new(&discover, conf);
@@ -179,6 +183,7 @@ int watch_reload(struct watch *w, const struct config *conf)
 		return r;
 	}
 	w->conf = conf;
+	w->room.max = conf->limits.pages;
 	if (next)
 		kube_commit_consume(w->kube, next);
 	else if (w->kube)
