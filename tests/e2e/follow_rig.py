@@ -1,4 +1,6 @@
 """What the tests of the follower share: one HAProxy of a version that is followed, three model servers."""
+import threading
+
 import pytest
 
 from conftest import RUNNING
@@ -45,3 +47,12 @@ def f(followed):
 
 def until_served(f, where, server, wait=15):
     until(lambda: f.served_by(where) == server, wait, f"{where} is served by {server}")
+
+
+def under_way(f, where, server, do="stream"):
+    """A request that @server has and that does not end by itself; its thread, and where its answer will be."""
+    answer = []
+    thread = threading.Thread(target=lambda: answer.append(f.post(where, x_do=do)))
+    thread.start()
+    until(lambda: server.requests and server.requests[-1][1].get("x-do") == do, what=f"the {do} has begun")
+    return thread, answer

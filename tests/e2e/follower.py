@@ -17,7 +17,6 @@ import socket
 import subprocess
 import tempfile
 import threading
-import time
 
 from constant_agent import ConstantAgent
 from haproxy import HAProxy

@@ -21,7 +21,7 @@ import tempfile
 import time
 import urllib.parse
 
-from haproxy import HAProxy, free_port
+from haproxy import HAProxy
 from prom import Page
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))

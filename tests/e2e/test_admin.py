@@ -240,6 +240,15 @@ def test_explain_takes_a_route_s_place(agent):
     assert agent.explain("{}", "--header", "no colon").returncode == 2
 
 
+@pytest.mark.parametrize("header, verdict", [
+    ("Content-Encoding: gzip", "unsupported_encoding"), ("content-encoding:\tidentity", "routed"),
+    ("Content-Type: text/csv", "no_model"), ("CONTENT-TYPE: Application/JSON; charset=utf-8", "routed"),
+    ("Content-Type: multipart/form-data; boundary=b", "bad_request")])
+def test_explain_heeds_the_headers_that_haproxy_sends(agent, header, verdict):
+    said = agent.explain(json.dumps({"model": LLAMA}), "--header", header).stdout.decode()
+    assert f"verdict   {verdict}" in said, said
+
+
 def test_explain_beside_the_service(running, sims):
     """It takes no port and no socket of the service away."""
     try:

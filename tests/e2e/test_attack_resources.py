@@ -1,6 +1,5 @@
 """Short of everything: descriptors, memory, disk, time, a reader for the log. The agent goes on
 serving what it can, counts what it cannot, and recovers."""
-import fcntl
 import os
 import resource
 import shutil
@@ -8,13 +7,12 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 
 import pytest
 
 import stack
-from attack import BODY, SANITIZED, Bystander, Lone, descriptors, resident
+from attack import BODY, SANITIZED, Bystander, Lone, descriptors
 from spop_client import SpopClient, Wrong
 from stack import until
 
@@ -50,18 +48,23 @@ def test_out_of_descriptors():
 
 
 # ---- memory --------------------------------------------------------------------------------------
-@pytest.fixture(scope="module")
-def failing(tmp_path_factory):
-    """A library for LD_PRELOAD whose allocator says no every n-th time once a file says so."""
+def preload(folder, source, why):
+    """A library for LD_PRELOAD; not under a sanitizer, @why."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if not compiler:
         pytest.skip("no C compiler is here")
     if SANITIZED:
-        pytest.skip("a sanitizer has an allocator of its own")
-    library = str(tmp_path_factory.mktemp("failing") / "failing.so")
-    subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", library,
-                    os.path.join(HERE, "failing_malloc.c")], check=True)
+        pytest.skip(why)
+    library = str(folder / "preload.so")
+    subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     return library
+
+
+@pytest.fixture(scope="module")
+def failing(tmp_path_factory):
+    """An allocator that says no every n-th time once a file says so."""
+    return preload(tmp_path_factory.mktemp("failing"), os.path.join(HERE, "failing_malloc.c"),
+                   "a sanitizer has an allocator of its own")
 
 
 @pytest.mark.parametrize("every", [2, 3, 7, 31, 200])
@@ -288,15 +291,9 @@ int gettimeofday(struct timeval *restrict tv, void *restrict z)
 
 @pytest.fixture(scope="module")
 def shifting(tmp_path_factory):
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if not compiler:
-        pytest.skip("no C compiler is here")
-    if SANITIZED:
-        pytest.skip("a sanitizer reads clocks on its way up")
     at = tmp_path_factory.mktemp("shift")
     (at / "shift.c").write_text(SHIFT)
-    subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", at / "shift.so", at / "shift.c", "-ldl"], check=True)
-    return str(at / "shift.so")
+    return preload(at, at / "shift.c", "a sanitizer reads clocks on its way up")
 
 
 def shifted(shifting, tmp_path, wall, mono):

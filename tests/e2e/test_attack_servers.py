@@ -14,7 +14,7 @@ import time
 import pytest
 
 from attack import BODY, Bystander, Lone, descriptors, resident
-from haproxy import free_port
+
 from spop_client import SpopClient
 from stack import until
 

@@ -1,11 +1,10 @@
 """Our own HAProxy follows a plan: pools and pods come, go, move and drain under streams, on every version."""
 import json
 import random
-import threading
 import time
 
 from echo_server import EchoServer
-from follow_rig import MODEL, grows, until_served
+from follow_rig import MODEL, grows, under_way, until_served
 from follower import ENV, Following, Stream
 from haproxy import HAProxy
 from stack import OPTIONS, Sims, until
@@ -129,11 +128,7 @@ def test_pod_comes_back_elsewhere(f, servers, at):
     f.want({"llama": {"pod-0": at["a"]}})
     f.wait_current()
     assert json.loads(f.post("llama/pod-0")[2])["server"] == "a"
-    answer = []
-    stream = threading.Thread(target=lambda: answer.append(f.post("llama/pod-0", x_do="stream")))
-    stream.start()
-    until(lambda: len(servers["a"].requests) and servers["a"].requests[-1][1].get("x-do") == "stream",
-          what="the stream has begun")
+    stream, answer = under_way(f, "llama/pod-0", servers["a"])
     servers["a"].step(b"one")
     f.want({"llama": {"pod-0": at["b"]}})
     until(lambda: json.loads(f.post("llama/pod-0")[2])["server"] == "b", what="it is at its new address")
@@ -153,11 +148,7 @@ def test_draining(f, servers, at):
     """A pod that is being deleted keeps its stream and gets nothing new, and goes when it is empty."""
     f.want({"llama": {"a": at["a"], "b": at["b"]}})
     f.wait_current()
-    answer = []
-    stream = threading.Thread(target=lambda: answer.append(f.post("llama/a", x_do="stream")))
-    stream.start()
-    until(lambda: servers["a"].requests and servers["a"].requests[-1][1].get("x-do") == "stream",
-          what="the stream has begun")
+    stream, answer = under_way(f, "llama/a", servers["a"])
     servers["a"].step(b"one")
     f.want({"llama": {"a": {"at": at["a"], "draining": True}, "b": at["b"]}})
     until(lambda: f.servers()[("llama", "a")]["admin"] == 8, what="it drains")
@@ -189,11 +180,7 @@ def test_idle_connections_keep_nothing(f, servers, at):
     f.wait_current()
     assert f.served_by("llama/a") == "a"
     f.h.runtime("disable health llama/a; set server llama/a health down")
-    answer = []
-    request = threading.Thread(target=lambda: answer.append(f.post("llama/b", x_do="wait")))
-    request.start()
-    until(lambda: servers["b"].requests and servers["b"].requests[-1][1].get("x-do") == "wait",
-          what="the request is there")
+    request, answer = under_way(f, "llama/b", servers["b"], "wait")
     f.want({"llama": {}})
     f.wait(lambda s: s["state"] == "current" and s["leaving"] == 1, "one is gone, one is leaving")
     servers["b"].end()
@@ -206,11 +193,7 @@ def test_idle_connections_keep_nothing(f, servers, at):
 def test_pool_is_deleted(f, version, servers, at):
     f.want({"llama": {"a": at["a"]}, "phi4": {"b": at["b"]}})
     f.wait_current()
-    answer = []
-    stream = threading.Thread(target=lambda: answer.append(f.post("llama/a", x_do="stream")))
-    stream.start()
-    until(lambda: servers["a"].requests and servers["a"].requests[-1][1].get("x-do") == "stream",
-          what="the stream has begun")
+    stream, answer = under_way(f, "llama/a", servers["a"])
     f.want({"phi4": {"b": at["b"]}})
     f.wait(lambda s: s["state"] == "current" and s["leaving"] == 1, "its server is leaving")
     servers["a"].step(b"one")

@@ -4,12 +4,11 @@ import json
 import socket
 import struct
 import threading
-import time
 
 import pytest
 
 from haproxy import free_port
-from stack import ADAPTER, LLAMA, LLAMAS, PHI, PHIS, SERVERS, Sims, Stack, ask, until
+from stack import ADAPTER, LLAMA, LLAMAS, PHI, SERVERS, Sims, Stack, ask, until
 
 
 def flags(stack, name):

@@ -1,7 +1,6 @@
 """What the compiler and the linker were asked to put into the program is there; and the agent works
 under the sandbox of its systemd unit: its system calls are filtered by the same words, and it can do
 what the tests here ask of it."""
-import os
 import re
 import shutil
 import subprocess

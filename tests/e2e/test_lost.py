@@ -7,13 +7,10 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import time
 
-import pytest
-
 from flood import Ask, Flood
-from stack import ADAPTER, CHAT, LLAMA, LLAMAS, PHI, PHIS, SERVERS, ask, until
+from stack import ADAPTER, CHAT, LLAMA, LLAMAS, PHI, PHIS, ask, until
 
 MIX = [Ask(LLAMA, True, 25), Ask(PHI, False, 10), Ask(ADAPTER, False, 5), Ask(PHI, True, 25)]
 

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from stack import ADAPTER, CHAT, LLAMA, LLAMAS, MESSAGES, PHI, PHIS, SERVERS, Stack, ask, until
+from stack import ADAPTER, CHAT, LLAMA, LLAMAS, MESSAGES, PHI, PHIS, Stack, ask, until
 
 
 def served(answer, servers, model):

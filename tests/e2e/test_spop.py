@@ -10,9 +10,9 @@ import time
 import pytest
 
 from haproxy import free_port
-from spop_client import (DISCONNECT, INTEGERS, NOTIFY, SpopClient, Typed, encode, notify, string,
-                         typed, varint)
-from stack import ADAPTER, LLAMA, LLAMAS, PHI, SERVERS, Agent, Sims, ask, until
+from spop_client import (INTEGERS, NOTIFY, SpopClient, Typed, encode, notify, string,
+                         typed, )
+from stack import ADAPTER, LLAMA, LLAMAS, PHI, SERVERS, Agent, Sims, until
 
 EVERY_TYPE = {
     "verdict": ("str",), "status": INTEGERS, "retry_after": INTEGERS, "model": ("str",),

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from faulty import Rule
-from gateway import MODEL_A, MODEL_B, ROUTES, pool, route, says
+from gateway import MODEL_A, MODEL_B, ROUTES, pool, says
 from plane import until
 
 LONG = bool(os.environ.get("SPOA_KUBE_LONG"))
