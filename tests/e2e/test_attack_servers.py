@@ -179,6 +179,36 @@ def test_many_endless_pages():
             assert most < n * 2 * 2 * 256 * 1024 + 10 * MB, most / MB
 
 
+def test_many_large_pages():
+    """Sixty that send nearly all of 4 MB and then nothing: together they stay within limits.pages and the
+    first 256 KB of each; who tells the usual beside them is heard."""
+    n = 60
+
+    def nearly(s, path):
+        s.sendall(HEAD + b"# " + b"x" * (4 * MB - 64 * 1024))
+        s.recv(1)
+
+    with Server(nearly, "0.0.0.0") as evil, Server(says(GOOD)) as good:
+        port = evil.address.split(":")[1]
+        over = {"scrape": {"interval": "100ms", "timeout": "3s", "engine": "vllm", "models_interval": "1h"},
+                "limits": {"pages": "8m"},
+                "pools": {"p": CALM, "q": {"endpoints": [
+                    {"address": good.address, "server": "good"}, *(
+                        {"address": f"127.0.0.{i + 1}:{port}", "server": f"s{i}"} for i in range(n))]}}}
+        with Lone(**over) as a, Bystander(a.address) as b:
+            before = resident(a.agent)
+            end, most = time.monotonic() + 5, 0
+            while time.monotonic() < end:
+                most = max(most, resident(a.agent) - before)
+                time.sleep(0.02)
+            b.more(50)
+            known = a.agent.endpoints()
+            assert known["good"]["running"] == 3 and not known["good"]["flags"]
+            # Without it: 60 times 4 MB, and models beside them.
+            assert most < 8 * MB + 2 * n * 256 * 1024 + 16 * MB, most / MB
+            print(f"{most / MB:.1f} MB")
+
+
 def models(ids, **more):
     return json.dumps({"object": "list", "data": [{"id": i, "object": "model", **more} for i in ids]}).encode()
 
