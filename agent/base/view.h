@@ -27,6 +27,10 @@ static inline bool view_eq(struct view a, struct view b)
 /* ASCII case-insensitive, for header values. */
 bool view_caseeq(struct view a, struct view b);
 
+/* A copy at *@at, which moves behind it: for many in one block whose size was summed up before. An
+ * absent one stays absent. */
+struct view view_pack(char **at, struct view v);
+
 /* A NUL-terminated copy; NULL when memory is short. The caller frees. */
 char *view_dup(struct view v) __attribute__((warn_unused_result));
 

@@ -109,18 +109,6 @@ static int by_precedence(const void *a, const void *b)
 
 /* --- building --- */
 
-static struct view keep(char **at, struct view v)
-{
-	struct view kept = {*at, v.len};
-
-	if (!v.ptr)
-		return VIEW_NULL;
-	if (v.len)
-		memcpy(*at, v.ptr, v.len);
-	*at += v.len;
-	return kept;
-}
-
 static uint64_t hash_key(enum key_kind kind, struct view key)
 {
 	return XXH3_64bits_withSeed(key.ptr, key.len, (XXH64_hash_t)kind);
@@ -220,14 +208,14 @@ struct room {
 static void copy_def(struct rule *rule, const struct rule_def *def, struct room *room)
 {
 	rule->def = *def;
-	rule->def.host = keep(&room->strings, def->host);
-	rule->def.path = keep(&room->strings, def->path);
-	rule->def.method = keep(&room->strings, def->method);
-	rule->def.route = keep(&room->strings, def->route);
+	rule->def.host = view_pack(&room->strings, def->host);
+	rule->def.path = view_pack(&room->strings, def->path);
+	rule->def.method = view_pack(&room->strings, def->method);
+	rule->def.route = view_pack(&room->strings, def->route);
 	rule->def.headers = room->headers;
 	for (size_t i = 0; i < def->nheaders; i++) {
-		room->headers->name = keep(&room->strings, def->headers[i].name);
-		room->headers->value = keep(&room->strings, def->headers[i].value);
+		room->headers->name = view_pack(&room->strings, def->headers[i].name);
+		room->headers->value = view_pack(&room->strings, def->headers[i].value);
 		room->headers++;
 	}
 	rule->def.backends = room->backends;
@@ -312,7 +300,8 @@ int rules_listen(struct rules *r, const struct rule_listeners *l)
 	if (!items || !ports || !r->listener_ids || !at)
 		return -ENOMEM;
 	for (size_t i = 0; i < l->n; i++) {
-		const struct rule_listener one = {keep(&at, l->items[i].host), l->items[i].ports};
+		const struct rule_listener one = {view_pack(&at, l->items[i].host),
+						  l->items[i].ports};
 
 		put_listener(r, items, i, &one, (uint32_t)i + 1);
 		r->all_ports |= one.ports;

@@ -59,18 +59,6 @@ static struct bucket *probe(const struct route_table *t, struct view name, uint6
 	}
 }
 
-static struct view keep(char **at, struct view v)
-{
-	struct view kept = {*at, v.len};
-
-	if (!v.ptr)
-		return VIEW_NULL;
-	if (v.len)
-		memcpy(*at, v.ptr, v.len);
-	*at += v.len;
-	return kept;
-}
-
 static bool same(const struct route_def *a, const struct route_def *b)
 {
 	return a->pool == b->pool && view_eq(a->target, b->target) && view_eq(a->base, b->base);
@@ -144,10 +132,10 @@ struct route_table *route_table_new(const struct route_def *defs, size_t n)
 		struct entry *e = &t->entries[t->n];
 
 		e->def = defs[i];
-		e->def.model = keep(&at, defs[i].model);
-		e->def.base = keep(&at, defs[i].base);
-		e->def.parent = keep(&at, defs[i].parent);
-		e->def.target = keep(&at, defs[i].target);
+		e->def.model = view_pack(&at, defs[i].model);
+		e->def.base = view_pack(&at, defs[i].base);
+		e->def.parent = view_pack(&at, defs[i].parent);
+		e->def.target = view_pack(&at, defs[i].target);
 		if (link_entry(t, (uint32_t)t->n))
 			t->n++;
 	}
