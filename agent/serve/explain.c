@@ -220,6 +220,31 @@ static char *pack_headers(const struct explain_options *o, size_t *ret_len)
 	return packed;
 }
 
+/* The last --header called @name, as HAProxy's req.hdr() finds it; VIEW_NULL: there is none. */
+static struct view header_of(const struct explain_options *o, struct view name)
+{
+	for (size_t i = o->nheaders; i-- > 0;) {
+		const char *colon = strchr(o->headers[i], ':');
+
+		if (view_caseeq((struct view){o->headers[i], (size_t)(colon - o->headers[i])},
+				name))
+			return view_str(colon + 1 + strspn(colon + 1, " \t"));
+	}
+	return VIEW_NULL;
+}
+
+static struct view given_or_header(const char *given, const struct explain_options *o,
+				   struct view name)
+{
+	return given ? view_str(given) : header_of(o, name);
+}
+
+/* HAProxy's path has none. */
+static struct view without_query(const char *path)
+{
+	return (struct view){path, path ? strcspn(path, "?#") : 0};
+}
+
 static void put_where(FILE *out, const struct explain_options *o)
 {
 	if (o->host)
@@ -348,15 +373,17 @@ static int decide_and_print(struct explain *x, const struct explain_options *opt
 	};
 	struct request_input in = {
 	    .body = {body, len},
-	    .content_type = options->content_type ? view_str(options->content_type) : VIEW_NULL,
+	    .content_type =
+		given_or_header(options->content_type, options, VIEW_LIT("content-type")),
+	    .content_encoding = header_of(options, VIEW_LIT("content-encoding")),
 	    .body_len = (int64_t)len,
 	    .body_size = (int64_t)len,
 	    .content_length = (int64_t)len,
 	};
 	struct rule_request where = {
-	    .host = view_str(options->host),
+	    .host = given_or_header(options->host, options, VIEW_LIT("host")),
 	    .port = options->port,
-	    .path = view_str(options->path),
+	    .path = without_query(options->path),
 	    .method = view_str(options->method ? options->method : "POST"),
 	};
 	char *headers = pack_headers(options, &where.headers.len);

@@ -10,13 +10,13 @@
 
 /* Strings that are NULL were not given. */
 struct explain_options {
-	const char *host, *path;
+	const char *host; /* default: the header Host */
+	const char *path;
 	uint32_t port;            /* of HAProxy, that it comes in by; 0: not told */
 	const char *method;       /* default: POST */
-	const char *content_type; /* default: application/json, unless the body begins like
-				     multipart */
+	const char *content_type; /* default: the header Content-Type, else application/json */
 	size_t nheaders;
-	const char **headers; /* NAME: VALUE each */
+	const char **headers; /* NAME: VALUE each; Content-Encoding is heeded, too */
 };
 
 /* The exit status: 0 routed; 1 not routed, or what decides it could not be found out. */
