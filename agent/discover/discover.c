@@ -185,6 +185,8 @@ static int build(struct discover *d)
 	int r;
 
 	in.ready = d->ready = d->ready || asked_all(d, true);
+	intern_begin(d->pool_names);
+	intern_begin(d->model_names);
 	r = builder_build(&in, &s, &notes);
 	if (r < 0)
 		return r;
@@ -199,6 +201,9 @@ static int build(struct discover *d)
 		snapshot_free(s);
 	else
 		publish(d, s);
+	/* Nobody counts by another snapshot's indices any more. */
+	intern_keep(d->pool_names);
+	intern_keep(d->model_names);
 	roster_reap(d->roster);
 	return 0;
 }
@@ -579,6 +584,12 @@ const struct names *discover_names(const struct discover *d)
 const struct intern *discover_pool_names(const struct discover *d)
 {
 	return d->pool_names;
+}
+
+void discover_on_model_reuse(struct discover *d, void (*reused)(uint32_t index, void *arg),
+			     void *arg)
+{
+	intern_on_reuse(d->model_names, reused, arg);
 }
 
 const struct intern *discover_model_names(const struct discover *d)

@@ -100,9 +100,14 @@ struct discover_status {
 void discover_status(const struct discover *d, struct discover_status *ret);
 void discover_models(const struct discover *d, uint32_t slot, struct asker_view *ret);
 const struct names *discover_names(const struct discover *d);
-/* Counter indices: struct pool's stat and struct route_target's stat. They stay the same across
- * snapshots; 1 to limits.pools and 1 to limits.model_labels as of discover_new(), 0 is "other". */
+/* Counter indices: struct pool's stat and struct route_target's stat. They stay the same from
+ * snapshot to snapshot that have the name; 1 to limits.pools and 1 to limits.model_labels as of
+ * discover_new(), 0 is "other". */
 const struct intern *discover_pool_names(const struct discover *d);
 const struct intern *discover_model_names(const struct discover *d);
+/* A model's index is about to become another's, and no snapshot has it: where its counters begin.
+ */
+void discover_on_model_reuse(struct discover *d, void (*reused)(uint32_t index, void *arg),
+			     void *arg);
 
 #endif

@@ -101,6 +101,22 @@ static int make_watch(struct control *c)
 	return 0;
 }
 
+/* Counters are the workers' to write: they go on, and what they have counted so far is taken off
+ * where they are told. */
+static void model_reused(uint32_t index, void *arg)
+{
+	struct control *c = arg;
+
+	for (int v = 0; index < c->begun->nmodels && v < VERDICT_COUNT; v++) {
+		uint64_t n = 0;
+
+		for (unsigned i = 0; i < c->nworkers; i++)
+			n += stat_get(&c->workers[i].stats->models[index].verdicts[v]);
+		atomic_store_explicit(&c->begun->models[index].verdicts[v], n,
+				      memory_order_relaxed);
+	}
+}
+
 static int make_workers(struct control *c)
 {
 	const struct config *conf = c->conf;
@@ -112,7 +128,8 @@ static int make_workers(struct control *c)
 	c->workers = calloc(conf->workers, sizeof(*c->workers));
 	c->beats = calloc(conf->workers, sizeof(*c->beats));
 	c->beat_ns = calloc(conf->workers, sizeof(*c->beat_ns));
-	if (!c->workers || !c->beats || !c->beat_ns)
+	c->begun = stats_new(conf->limits.model_labels + 1);
+	if (!c->workers || !c->beats || !c->beat_ns || !c->begun)
 		return -ENOMEM;
 	for (unsigned i = 0; i < conf->workers; i++) {
 		int r = worker_start(&c->workers[i], i, &c->shared, conf->limits.model_labels + 1);
@@ -121,6 +138,7 @@ static int make_workers(struct control *c)
 		if (r < 0)
 			return r;
 	}
+	discover_on_model_reuse(c->discover, model_reused, c);
 	return 0;
 }
 
@@ -466,6 +484,9 @@ struct control *control_free(struct control *c)
 	free(c->workers);
 	free(c->beats);
 	free(c->beat_ns);
+	if (c->discover)
+		discover_on_model_reuse(c->discover, NULL, NULL);
+	stats_free(c->begun);
 	c->admin = admin_free(c->admin);
 	c->nudge = nudge_free(c->nudge);
 	c->models_page = models_page_free(c->models_page);

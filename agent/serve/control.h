@@ -36,6 +36,7 @@ struct control {
 	unsigned nworkers;
 	struct worker *workers;
 	struct worker_env shared;
+	struct stats *begun; /* by model: what its index had counted for others before */
 	struct worker_conf *worker_conf; /* published to the workers by RCU */
 	uint64_t started_ns;             /* monotonic */
 	uint64_t reloads, reload_failures;

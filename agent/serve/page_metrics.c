@@ -50,9 +50,11 @@ static void write_models(FILE *out, const struct control *c, const struct stats 
 	const struct intern *names = discover_model_names(c->discover);
 
 	prom_family(out, METRIC_MODEL_REQUESTS);
-	for (uint32_t i = 0; i <= intern_count(names) && i < s->nmodels; i++) {
+	for (uint32_t i = 0; i <= intern_count(names) && i < c->begun->nmodels && i < s->nmodels;
+	     i++) {
 		for (int v = 0; v < VERDICT_COUNT; v++) {
-			uint64_t n = stat_get(&s->models[i].verdicts[v]);
+			uint64_t n = stat_get(&s->models[i].verdicts[v]) -
+				     stat_get(&c->begun->models[i].verdicts[v]);
 
 			/* "routed" of each that exists, the rest as they happen. */
 			if (n > 0 || (v == VERDICT_ROUTED && i > 0))

@@ -59,6 +59,75 @@ static void test_intern(void **state)
 	}
 }
 
+struct reuse {
+	uint32_t last;
+	int n;
+};
+
+static void reused(uint32_t index, void *arg)
+{
+	struct reuse *r = arg;
+
+	r->last = index;
+	r->n++;
+}
+
+/* The names of one set: "abc" is a, b and c; the indices, one letter each, "-" for none. */
+static const char *set_of(struct intern *t, const char *names, bool keep)
+{
+	static char indices[16];
+	size_t n = 0;
+
+	intern_begin(t);
+	for (; names[n]; n++) {
+		uint32_t i = intern_index(t, (struct view){names + n, 1});
+
+		indices[n] = (char)(i ? '0' + i : '-');
+		if (i)
+			assert_true(intern_name(t, i)[0] == names[n]);
+	}
+	indices[n] = '\0';
+	if (keep)
+		intern_keep(t);
+	return indices;
+}
+
+/* Who is used keeps its index; who is not gives it away, the longest unused first. */
+static void test_intern_reuse(void **state)
+{
+	struct intern *t = intern_new(3);
+	struct reuse r = {0, 0};
+
+	(void)state;
+	intern_on_reuse(t, reused, &r);
+	assert_string_equal(set_of(t, "abc", true), "123");
+	/* All three are in use by the set before. */
+	assert_string_equal(set_of(t, "d", true), "-");
+	/* a to c are in nobody's use now; a goes first, b and c come back to theirs. */
+	assert_string_equal(set_of(t, "dbc", true), "123");
+	assert_int_equal(r.n, 1);
+	assert_int_equal(r.last, 1);
+	/* While there is room nothing is given away, however long unused. */
+	assert_string_equal(set_of(t, "bc", true), "23");
+	assert_string_equal(set_of(t, "bc", true), "23");
+	assert_string_equal(set_of(t, "dbc", true), "123");
+	/* Of two the one that has gone longer. */
+	assert_string_equal(set_of(t, "bd", true), "21");
+	assert_string_equal(set_of(t, "b", true), "2");
+	assert_string_equal(set_of(t, "b", true), "2");
+	assert_string_equal(set_of(t, "be", true), "23");
+	assert_string_equal(set_of(t, "bef", true), "231");
+	assert_int_equal(r.n, 3);
+	/* A set that comes to nothing takes nothing from those of the one in use. */
+	assert_string_equal(set_of(t, "x", false), "-");
+	assert_string_equal(set_of(t, "xyz", false), "---");
+	assert_string_equal(set_of(t, "x", false), "-");
+	assert_string_equal(set_of(t, "bef", true), "231");
+	assert_int_equal(r.n, 3);
+	assert_int_equal(intern_count(t), 3);
+	intern_free(t);
+}
+
 static void test_keyset(void **state)
 {
 	char text[16];
@@ -164,9 +233,8 @@ static void test_roster(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_intern),
-	    cmocka_unit_test(test_keyset),
-	    cmocka_unit_test(test_token),
+	    cmocka_unit_test(test_intern), cmocka_unit_test(test_intern_reuse),
+	    cmocka_unit_test(test_keyset), cmocka_unit_test(test_token),
 	    cmocka_unit_test(test_roster),
 	};
 
