@@ -41,6 +41,9 @@
 #define LOST_MAX 4096
 /* A line may come this much later than its request ended. */
 #define LATE_NS (2 * CLOCK_NS_PER_S)
+/* With so many requests open and not one end told for so long, it is not that all are long. */
+#define SILENT_TICKETS 50
+#define SILENT_NS      (60 * CLOCK_NS_PER_S)
 /* How long after its ring fell silent a stopping HAProxy still sends what it had accepted. */
 #define BURY_NS CLOCK_NS_PER_S
 
@@ -74,6 +77,8 @@ struct feedback {
 	uint16_t *ports;   /* of TCP */
 	bool by_datagrams; /* one came */
 	uint64_t complained_ns, evicted_ns, expired_told;
+	uint64_t heard, heard_ns; /* lines, and when there was one last or few were waited for */
+	bool silence_told;
 	uint64_t silent_ns; /* when a stream closed last; 0: none did, or its dead are buried */
 	size_t nlost;
 	struct ticket_lost lost[LOST_MAX];
@@ -467,6 +472,31 @@ static void bury(struct feedback *f, uint64_t now_ns, uint64_t haproxy_start_ns,
 	f->silent_ns = 0;
 }
 
+/* A haproxy.cfg without the log line shows as load that only grows: tickets expire after an hour,
+ * whoever looks for the reason looks now. */
+static void mind_silence(struct feedback *f, uint64_t now_ns)
+{
+	uint32_t open = tickets_open(f->env.tickets);
+	struct log_line l;
+
+	if (f->counts.lines != f->heard || open < SILENT_TICKETS || f->heard_ns == 0) {
+		f->heard = f->counts.lines;
+		f->heard_ns = now_ns;
+		f->silence_told = false;
+		return;
+	}
+	if (f->silence_told || now_ns - f->heard_ns < SILENT_NS)
+		return;
+	f->silence_told = true;
+	f->counts.silences++;
+	log_begin(&l, LOG_LEVEL_WARNING, "feedback_silent");
+	log_int(&l, "open", open);
+	log_int(&l, "for_s", (int64_t)((now_ns - f->heard_ns) / CLOCK_NS_PER_S));
+	log_str(&l, "remedy",
+		"HAProxy tells the end of no request: check its log line to the agent");
+	log_end(&l);
+}
+
 void feedback_tick(struct feedback *f, uint64_t now_ns, uint64_t ticket_age_ns,
 		   uint64_t haproxy_start_ns, uint64_t haproxy_seen_ns)
 {
@@ -479,6 +509,7 @@ void feedback_tick(struct feedback *f, uint64_t now_ns, uint64_t ticket_age_ns,
 		reclaim(f);
 	bury(f, now_ns, haproxy_start_ns, haproxy_seen_ns);
 	f->counts.expired += tickets_expire(f->env.tickets, now_ns, ticket_age_ns, EXPIRE_BUDGET);
+	mind_silence(f, now_ns);
 	if (f->counts.expired == f->expired_told)
 		return;
 	log_begin(&l, LOG_LEVEL_WARNING, "tickets_expired");

@@ -36,6 +36,7 @@ struct feedback_counts {
 	uint64_t reclaimed; /* tickets of requests that ended without knowing them */
 	uint64_t orphaned;  /* tickets of a HAProxy process that died */
 	uint64_t expired;   /* tickets whose end was never told */
+	uint64_t silences;  /* times that many were open and no end was told for a minute */
 };
 
 /* Listens on every address of listen.feedback: IP:PORT takes TCP and UDP, unix@PATH datagrams.

@@ -374,6 +374,34 @@ static void tickets_that_haproxy_never_learned(void **state)
 	demolish(e);
 }
 
+/* Nobody tells of ends: said after a minute, once, and again after there was a line. */
+static void nobody_tells(void **state)
+{
+	struct ear *e = build();
+	int64_t last;
+
+	(void)state;
+	for (int i = 0; i < 49; i++)
+		(void)open_on(e, 0, 0);
+	for (int i = 0; i < 3; i++, e->now += 60 * S)
+		feedback_tick(e->feedback, e->now, 3600 * S, 0, 0);
+	assert_int_equal(counts(e).silences, 0); /* so few may be long ones */
+	last = open_on(e, 0, 0);
+	feedback_tick(e->feedback, e->now - 1, 3600 * S, 0, 0);
+	assert_int_equal(counts(e).silences, 0);
+	for (int i = 0; i < 3; i++, e->now += 60 * S)
+		feedback_tick(e->feedback, e->now, 3600 * S, 0, 0);
+	assert_int_equal(counts(e).silences, 1);
+	feedback_line(e->feedback, view_str(line_of(last, "a1", 200, "--", 0)));
+	(void)open_on(e, 0, 0);
+	feedback_tick(e->feedback, e->now, 3600 * S, 0, 0);
+	assert_int_equal(counts(e).silences, 1);
+	e->now += 60 * S;
+	feedback_tick(e->feedback, e->now, 3600 * S, 0, 0);
+	assert_int_equal(counts(e).silences, 2);
+	demolish(e);
+}
+
 static void tickets_grow_old(void **state)
 {
 	struct ear *e = build();
@@ -529,6 +557,7 @@ int main(void)
 	    cmocka_unit_test(who_breaks_the_framing_is_cut_off),
 	    cmocka_unit_test(silent_streams_make_room),
 	    cmocka_unit_test(tickets_that_haproxy_never_learned),
+	    cmocka_unit_test(nobody_tells),
 	    cmocka_unit_test(tickets_grow_old),
 	    cmocka_unit_test(a_haproxy_that_died),
 	    cmocka_unit_test(a_ring_that_reconnects),
