@@ -59,6 +59,10 @@ void kube_decode_grant(const struct cJSON *o, struct kube_grant *ret, struct kub
 void kube_decode_pool(const struct cJSON *o, struct kube_pool *ret, struct kube_reader *r);
 /* A copy in lower case. */
 struct view kube_decode_hostname(struct kube_reader *r, struct view text);
+/* A reference to another object; @group, @kind and @namespace stand in for what it leaves out.
+ * True: it names its namespace itself. */
+bool kube_decode_ref(struct kube_reader *r, const struct cJSON *item, const char *group,
+		     const char *kind, struct view namespace, struct kube_ref *ret);
 /* metadata.labels and the like: a map of strings. */
 void kube_decode_labels(struct kube_reader *r, const struct cJSON *parent, const char *key,
 			struct kube_labels *ret);

@@ -42,6 +42,21 @@ struct view kube_decode_hostname(struct kube_reader *r, struct view text)
 	return copy;
 }
 
+bool kube_decode_ref(struct kube_reader *r, const cJSON *item, const char *group, const char *kind,
+		     struct view namespace, struct kube_ref *ret)
+{
+	bool given;
+
+	ret->group = kube_reader_string_or(r, item, "group", group);
+	ret->kind = kube_reader_string_or(r, item, "kind", kind);
+	ret->name = kube_reader_string_or(r, item, "name", "");
+	ret->namespace = kube_reader_string(r, item, "namespace");
+	given = ret->namespace.len > 0;
+	if (!given)
+		ret->namespace = namespace;
+	return given;
+}
+
 /* --- label selectors --- */
 
 static void read_expression(const cJSON *item, struct kube_expression *e, struct kube_reader *r,
@@ -174,15 +189,7 @@ static void read_certificates(const cJSON *tls, struct view namespace, struct ku
 	if (!refs)
 		return;
 	cJSON_ArrayForEach(item, list)
-	{
-		refs[i].group = kube_reader_string_or(r, item, "group", "");
-		refs[i].kind = kube_reader_string_or(r, item, "kind", "Secret");
-		refs[i].name = kube_reader_string_or(r, item, "name", "");
-		refs[i].namespace = kube_reader_string(r, item, "namespace");
-		if (!refs[i].namespace.len)
-			refs[i].namespace = namespace;
-		i++;
-	}
+	    kube_decode_ref(r, item, "", "Secret", namespace, &refs[i++]);
 	l->certificates = refs;
 	l->ncertificates = i;
 }

@@ -82,13 +82,8 @@ static void read_parents(const cJSON *spec, struct view namespace, struct kube_r
 		if (other && !route->wrong.ptr)
 			route->wrong =
 			    kube_reader_text(r, "parentRefs", "%.40s is not supported", other);
-		p->ref.group = kube_reader_string_or(r, item, "group", KUBE_GATEWAY_GROUP);
-		p->ref.kind = kube_reader_string_or(r, item, "kind", "Gateway");
-		p->ref.name = kube_reader_string_or(r, item, "name", "");
-		p->ref.namespace = kube_reader_string(r, item, "namespace");
-		p->namespace_given = p->ref.namespace.len > 0;
-		if (!p->namespace_given)
-			p->ref.namespace = namespace;
+		p->namespace_given =
+		    kube_decode_ref(r, item, KUBE_GATEWAY_GROUP, "Gateway", namespace, &p->ref);
 		p->section = kube_reader_string(r, item, "sectionName");
 		if (!p->section.len)
 			p->section = VIEW_NULL;
@@ -139,12 +134,7 @@ static void read_backends(const cJSON *item, struct view namespace, struct kube_
 		size_t filters, inner = kube_reader_enter_item(r, i);
 		struct kube_backend_ref *b = &refs[i++];
 
-		b->ref.group = kube_reader_string_or(r, item, "group", "");
-		b->ref.kind = kube_reader_string_or(r, item, "kind", "Service");
-		b->ref.name = kube_reader_string_or(r, item, "name", "");
-		b->ref.namespace = kube_reader_string(r, item, "namespace");
-		if (!b->ref.namespace.len)
-			b->ref.namespace = namespace;
+		kube_decode_ref(r, item, "", "Service", namespace, &b->ref);
 		b->weight = (uint32_t)kube_reader_integer(r, item, "weight", 0, 1000000, 1);
 		only(item, KNOWN("group", "kind", "namespace", "name", "port", "weight", "filters"),
 		     rule, r);
