@@ -58,11 +58,12 @@ def replaced(pattern, text):
 
 
 LOG_RING = r"log ring@inference-feedback"
-LOG_USER = r"log global\s*$(?=\n\s*log ring)"
+# Without its own, the frontend would take the target of its defaults.
+LOG_USER = replaced(r"(?m)^(\s*)log global\s*\n(?=\s*log ring)", r"\1no log\n")
 PIECES = {
     "the line to the agent": without(LOG_RING),
-    "the user's own line": without(LOG_USER),
-    "both lines": without(LOG_USER, LOG_RING, "log-format-sd"),
+    "the user's own line": LOG_USER,
+    "both lines": both(LOG_USER, without(LOG_RING, "log-format-sd")),
     "del-header of clients' copies": without("http-request del-header X-Gateway"),
     "X-Gateway headers to the server": without("http-request (add|set)-header X-Gateway"),
     "x-inference headers to the client": without("http-response set-header x-inference"),
