@@ -41,7 +41,7 @@ DOORS = {
     "uthash.h": {"discover", "observe", "serve"},
     "systemd/": {"serve"},
     "openssl/": {"serve"},
-    "emmintrin.h": {"request"},
+    "emmintrin.h": {"request", "observe"},
     "immintrin.h": {"request"},
     "arm_neon.h": {"request"},
 }
