@@ -52,7 +52,9 @@ void notes_log(const struct builder_notes *n, struct builder_notes *told)
 		log_begin(&l, LOG_LEVEL_WARNING, "pool_without_models");
 		log_str(&l, "pool", n->modelless_pool);
 		log_int(&l, "pools", (int64_t)n->modelless);
-		log_str(&l, "remedy", "list its models where its servers do not tell them");
+		log_str(&l, "remedy",
+			"list its models where its servers tell none; a model belongs to the first "
+			"pool that has it");
 		log_end(&l);
 	}
 	log_count("models_left_out", "models", n->no_room, "raise limits.models");
