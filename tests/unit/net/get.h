@@ -59,7 +59,7 @@ static inline void get_told(const struct http_answer *answer, void *arg)
 static inline struct http_request get_request(const char *url)
 {
 	return (struct http_request){
-	    .url = url, .tls_verify = true, .timeout_ms = 10000, .max_body = 1 << 20};
+	    .url = url, .tls_verify = true, .timeout_ms = 60000, .max_body = 1 << 20};
 }
 
 static inline void get_wait(struct http_client *c, const struct http_request *req, struct got *o)

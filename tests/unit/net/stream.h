@@ -102,7 +102,7 @@ static const struct http_stream_hooks stream_hooks = {stream_head, stream_chunk,
 static inline struct http_request stream_request(const char *url)
 {
 	return (struct http_request){
-	    .url = url, .tls_verify = true, .timeout_ms = 5000, .max_body = 1 << 20};
+	    .url = url, .tls_verify = true, .timeout_ms = 60000, .max_body = 1 << 20};
 }
 
 static inline void stream_begin(struct stream *o, const struct http_request *req, bool stream)
