@@ -22,6 +22,7 @@
 #include "net/timer.h"
 #include "unit/discover/apiserver.h"
 #include "unit/folder.h"
+#include "unit/valgrind.h"
 
 struct reflected {
 	struct api *api;
@@ -167,7 +168,7 @@ static inline void reflected_free(struct reflected *w)
 static inline void reflected_run(struct reflected *w, bool (*until)(struct reflected *w))
 {
 	w->until = until;
-	w->deadline_ms = api_ms() + 120000;
+	w->deadline_ms = api_ms() + (under_valgrind() ? 1200000 : 120000);
 	event_base_dispatch(w->base);
 	if (!until(w)) {
 		const struct kube_reflector_status *s = kube_reflector_status(w->r);
