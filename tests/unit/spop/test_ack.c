@@ -215,6 +215,54 @@ static void goes_there_and_back(void **state)
 	}
 }
 
+/* Names that are ready say what the others say, in a buffer of any size. */
+static void ready_names(void **state)
+{
+	static const struct spop_var vars[] = {
+	    SPOP_VAR(SPOP_SCOPE_TXN, "v"),
+	    SPOP_VAR(SPOP_SCOPE_SESS, "verdict"),
+	    SPOP_VAR(SPOP_SCOPE_RES, "as_long_as_a_ready_name_gets"),
+	};
+	static const size_t lengths[] = {0, 1, 3, 4, 8, 15, 16, 31, 32, 33, 239, 240, 300};
+	static const int64_t numbers[] = {0, 239, 240, -1, INT64_MAX, INT64_MIN};
+	uint8_t text[300], ready[512], usual[512];
+	struct spop_ack a, b;
+
+	(void)state;
+	_Static_assert(sizeof("as_long_as_a_ready_name_gets") - 1 == SPOP_VAR_LIT_MAX, "its limit");
+	memset(text, 'x', sizeof(text));
+	for (size_t i = 0; i < sizeof(vars) / sizeof(vars[0]); i++) {
+		const struct spop_view name = spop_var_name(&vars[i]);
+		const enum spop_scope scope = vars[i].head[2];
+
+		for (size_t cap = 0; cap < sizeof(ready); cap++) {
+			for (size_t k = 0; k < sizeof(lengths) / sizeof(lengths[0]); k++) {
+				const struct spop_view str = {text, lengths[k]};
+				size_t n;
+
+				spop_ack_begin(&a, ready, cap, 300, 1);
+				spop_ack_put_str(&a, &vars[i], str);
+				spop_ack_begin(&b, usual, cap, 300, 1);
+				spop_ack_set_str(&b, scope, name, str);
+				n = spop_ack_end(&b);
+				assert_int_equal(spop_ack_end(&a), n);
+				assert_memory_equal(ready, usual, n);
+			}
+			for (size_t k = 0; k < sizeof(numbers) / sizeof(numbers[0]); k++) {
+				size_t n;
+
+				spop_ack_begin(&a, ready, cap, 300, 1);
+				spop_ack_put_int(&a, &vars[i], numbers[k]);
+				spop_ack_begin(&b, usual, cap, 300, 1);
+				spop_ack_set_int(&b, scope, name, numbers[k]);
+				n = spop_ack_end(&b);
+				assert_int_equal(spop_ack_end(&a), n);
+				assert_memory_equal(ready, usual, n);
+			}
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -222,6 +270,7 @@ int main(void)
 	    cmocka_unit_test(refuses_what_haproxy_would_drop),
 	    cmocka_unit_test(reads),
 	    cmocka_unit_test(goes_there_and_back),
+	    cmocka_unit_test(ready_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
