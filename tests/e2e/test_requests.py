@@ -275,7 +275,7 @@ def test_413(stack, path, anthropic):
 
 
 @BOTH
-@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "GZIP"])
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "GZIP", "gzip, identity", "identity, gzip"])
 def test_415(stack, path, anthropic, encoding):
     shaped(stack.post(b"\x1f\x8b\x08\0", path, {"content-encoding": encoding}), 415, anthropic)
 
