@@ -207,6 +207,8 @@ static void set_room(struct endpoints *e, uint32_t slot, const struct runtime_st
 	uint64_t there = (uint64_t)stat->current + stat->queued, ours = endpoint_open(e, slot);
 	uint64_t others = there > ours ? there - ours : 0;
 
+	/* Not UINT32_MAX, which would say that it is not known. */
+	endpoint_set_held(e, slot, (uint32_t)(there < UINT32_MAX ? there : UINT32_MAX - 1));
 	endpoint_set_room(e, slot, stat->limit,
 			  (uint32_t)(others > UINT32_MAX ? UINT32_MAX : others));
 }
@@ -221,6 +223,7 @@ static void set_standings(struct roster *r, struct endpoints *e, struct group *g
 
 		if (!m->place.server)
 			continue;
+		endpoint_set_held(e, m->place.slot, ENDPOINT_HELD_UNKNOWN);
 		if (!w->there) { /* HAProxy has no such backend, so it says nothing */
 			m->standing = (struct standing){0};
 			continue;
@@ -285,6 +288,7 @@ void census_forget(struct roster *r, struct endpoints *e)
 				continue;
 			m->standing = (struct standing){0};
 			endpoint_set_room(e, m->place.slot, 0, 0);
+			endpoint_set_held(e, m->place.slot, ENDPOINT_HELD_UNKNOWN);
 		}
 		roster_judge(r, g);
 	}

@@ -30,6 +30,7 @@ struct haproxy {
 	struct timer *timer;
 	struct ask *ask;
 	uint64_t since_ns; /* of the last good answer, or of the start */
+	uint64_t asked_ns; /* the question under way */
 	bool logged_failure;
 	struct haproxy_status status;
 };
@@ -116,6 +117,7 @@ static void succeeded(struct haproxy *h, const struct runtime_info *info, struct
 	snprintf(h->status.version, sizeof(h->status.version), "%.*s", (int)info->version.len,
 		 info->version.ptr ? info->version.ptr : "");
 	h->since_ns = h->status.last_good_ns = clock_mono_ns();
+	h->status.asked_ns = h->asked_ns;
 	log_missing(h, stat, restarted);
 	if (h->hooks.polled)
 		h->hooks.polled(changed, restarted, h->hooks.arg);
@@ -188,6 +190,7 @@ static void due(void *arg)
 	if (h->ask || !h->conf->haproxy.socket)
 		return;
 	h->status.polls++;
+	h->asked_ns = clock_mono_ns();
 	r = ask(h->base, h->conf->haproxy.socket, VIEW_LIT(RUNTIME_QUESTION),
 		h->conf->haproxy.timeout_ms, h->conf->haproxy.max_answer, answered, h, &h->ask);
 	if (r == 0)

@@ -39,7 +39,7 @@ void haproxy_poll(struct haproxy *h);
 
 struct haproxy_status {
 	bool configured, answered /* ever */, good /* the last time */, stale;
-	uint64_t last_good_ns;             /* clock_mono_ns(); 0: never */
+	uint64_t last_good_ns, asked_ns;   /* when it was answered and asked last; 0: never */
 	uint64_t polls, failures, ignored; /* ignored: answers of a process that was stopping */
 	uint32_t pid, former_pid; /* the worker that answers, and the one before it; 0: none */
 	uint64_t uptime_s;

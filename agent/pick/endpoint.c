@@ -107,7 +107,7 @@ int endpoint_alloc(struct endpoints *e)
 
 		if (c->used)
 			continue;
-		*c = (struct cold){.used = true};
+		*c = (struct cold){.used = true, .held = ENDPOINT_HELD_UNKNOWN};
 		forget_reports(c);
 		atomic_store(&e->open[slot], 0);
 		atomic_store(&e->base[slot], 0);
@@ -221,6 +221,19 @@ void endpoint_set_room(struct endpoints *e, uint32_t slot, uint32_t maxconn, uin
 	if (maxconn)
 		room = others < maxconn ? maxconn - others : 0;
 	atomic_store_explicit(&e->room[slot], room, memory_order_relaxed);
+}
+
+void endpoint_set_held(struct endpoints *e, uint32_t slot, uint32_t held)
+{
+	e->cold[slot].held = held;
+}
+
+bool endpoint_held(const struct endpoints *e, uint32_t slot, uint32_t *ret)
+{
+	const struct cold *c = &e->cold[slot];
+
+	*ret = c->held;
+	return c->used && c->held != ENDPOINT_HELD_UNKNOWN;
 }
 
 void endpoint_picked(struct endpoints *e, uint32_t slot)

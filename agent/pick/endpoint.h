@@ -65,6 +65,12 @@ void endpoint_forget(struct endpoints *e, uint32_t slot);
 /* The most requests HAProxy may have there (maxconn; 0: no limit) and how many of others' it
  * holds now. */
 void endpoint_set_room(struct endpoints *e, uint32_t slot, uint32_t maxconn, uint32_t others);
+/* What HAProxy has there or queued for it, by its last word; ENDPOINT_HELD_UNKNOWN: it has not
+ * said. Control thread. */
+#define ENDPOINT_HELD_UNKNOWN UINT32_MAX
+void endpoint_set_held(struct endpoints *e, uint32_t slot, uint32_t held);
+/* False: not known. */
+bool endpoint_held(const struct endpoints *e, uint32_t slot, uint32_t *ret);
 
 /* A worker chose it. */
 void endpoint_picked(struct endpoints *e, uint32_t slot);

@@ -18,7 +18,7 @@
 struct cold {
 	double waiting, running, kv_usage;
 	uint64_t observed_ns;
-	uint32_t maxconn, others;
+	uint32_t maxconn, others, held;
 	uint32_t foreign_q8, drift_q8;
 	uint32_t
 	    lacking[LIVE_QUARTERS]; /* smallest deficit of each quarter, UINT32_MAX: no scrape */

@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "pick/live.h"
@@ -236,24 +237,57 @@ size_t tickets_peers(const struct tickets *t, uint64_t before_ns, uint32_t *ret,
 	return n;
 }
 
-unsigned tickets_abandon(struct tickets *t, uint32_t peer, uint64_t before_ns)
+/* Its slot is still the endpoint's that it was opened on. */
+static bool is_owners(const struct tickets *t, const struct ticket *k)
+{
+	return endpoint_generation(t->endpoints, k->slot) == k->slot_generation;
+}
+
+void tickets_count(const struct tickets *t, uint32_t peer, uint64_t before_ns, uint32_t *ret)
+{
+	for (unsigned w = 0; w < t->workers; w++) {
+		for (uint32_t i = 0; i < t->max; i++) {
+			const struct ticket *k = &t->desks[w].tickets[i];
+
+			if (atomic_load_explicit(&k->state, memory_order_acquire) &&
+			    k->peer == peer && k->opened_ns < before_ns && is_owners(t, k))
+				ret[k->slot]++;
+		}
+	}
+}
+
+/* @slot NULL: on any. */
+static unsigned abandon(struct tickets *t, uint32_t peer, const uint32_t *slot, uint64_t before_ns,
+			uint32_t max)
 {
 	unsigned closed = 0;
 
 	for (unsigned w = 0; w < t->workers; w++) {
 		struct desk *d = &t->desks[w];
 
-		for (uint32_t i = 0; i < t->max; i++) {
+		for (uint32_t i = 0; i < t->max && closed < max; i++) {
 			struct ticket *k = &d->tickets[i];
 			uint32_t state = atomic_load_explicit(&k->state, memory_order_acquire);
 			struct ticket_info info;
 
 			if (state && k->peer == peer && k->opened_ns < before_ns &&
+			    (!slot || (k->slot == *slot && is_owners(t, k))) &&
 			    close_slot(t, d, i, state, &info) == 0)
 				closed++;
 		}
 	}
 	return closed;
+}
+
+unsigned tickets_abandon(struct tickets *t, uint32_t peer, uint64_t before_ns)
+{
+	return abandon(t, peer, NULL, before_ns, UINT32_MAX);
+}
+
+unsigned tickets_abandon_at(struct tickets *t, uint32_t peer, uint32_t slot, uint64_t before_ns,
+			    uint32_t max)
+{
+	return abandon(t, peer, &slot, before_ns, max);
 }
 
 static int by_key(const void *a, const void *b)

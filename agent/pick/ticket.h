@@ -43,9 +43,17 @@ unsigned tickets_expire(struct tickets *t, uint64_t now_ns, uint64_t max_age_ns,
  * most @max of them into @ret; how many. Looks at every slot. Control thread. */
 size_t tickets_peers(const struct tickets *t, uint64_t before_ns, uint32_t *ret, size_t max);
 
+/* Adds to @ret, by slot, how much is open that process @peer asked for before @before_ns. Looks at
+ * every slot. Control thread. */
+void tickets_count(const struct tickets *t, uint32_t peer, uint64_t before_ns, uint32_t *ret);
+
 /* Closes what process @peer (not 0) asked for before @before_ns, since it cannot tell the end; how
  * many. Looks at every slot. Control thread. */
 unsigned tickets_abandon(struct tickets *t, uint32_t peer, uint64_t before_ns);
+
+/* The same on endpoint @slot alone, and at most @max of them. */
+unsigned tickets_abandon_at(struct tickets *t, uint32_t peer, uint32_t slot, uint64_t before_ns,
+			    uint32_t max);
 
 /*
  * Requests that ended without HAProxy knowing their ticket: the ACK came too late, or the client

@@ -177,8 +177,9 @@ static int make_doors(struct control *c)
 	c->nudge = nudge_new(&nudge);
 	if (!c->nudge)
 		return -ENOMEM;
+	c->silent = silent_new(c->endpoints, c->tickets);
 	c->models_page = models_page_new(c->started_ns);
-	if (!c->models_page)
+	if (!c->silent || !c->models_page)
 		return -ENOMEM;
 	c->admin = admin_new(c->base, c->conf, page_table, c);
 	if (!c->admin)
@@ -365,6 +366,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	    &c->retired, c->tickets,
 	    &(struct retired_haproxy){s.haproxy.pid, s.haproxy.former_pid, s.haproxy.last_good_ns},
 	    now);
+	silent_tick(c->silent, s.haproxy.pid, s.haproxy.asked_ns);
 	nudge_tick(c->nudge, c->conf, s.haproxy.version, feedback_missing(c->feedback), now);
 	watch_tick(c->watch);
 	listen_to_beats(c);
@@ -488,6 +490,7 @@ struct control *control_free(struct control *c)
 		discover_on_model_reuse(c->discover, NULL, NULL);
 	stats_free(c->begun);
 	c->admin = admin_free(c->admin);
+	c->silent = silent_free(c->silent);
 	c->nudge = nudge_free(c->nudge);
 	c->models_page = models_page_free(c->models_page);
 	c->feedback = feedback_free(c->feedback);

@@ -12,6 +12,7 @@
 #include "serve/listener.h"
 #include "serve/nudge.h"
 #include "serve/retired.h"
+#include "serve/silent.h"
 #include "serve/watch.h"
 #include "serve/worker.h"
 
@@ -29,6 +30,7 @@ struct control {
 	struct feedback *feedback;
 	struct nudge *nudge;
 	struct retired retired;
+	struct silent *silent;
 	struct listener *listener;
 	struct admin *admin;
 	struct models_page *models_page;

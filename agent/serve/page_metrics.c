@@ -108,6 +108,8 @@ static void write_tickets(FILE *out, const struct control *c)
 	prom_sample(out, METRIC_RECLAIMED, (double)f.orphaned, "why", "haproxy_died", NULL);
 	prom_sample(out, METRIC_RECLAIMED, (double)c->retired.given_up, "why", "haproxy_replaced",
 		    NULL);
+	prom_sample(out, METRIC_RECLAIMED, (double)silent_given_up(c->silent), "why",
+		    "haproxy_silent", NULL);
 	prom_single(out, METRIC_MOVED, (double)f.moved);
 	prom_single(out, METRIC_EXPIRED, (double)f.expired);
 }
