@@ -230,7 +230,7 @@ static void pass(uint64_t ms)
 			callers[i].rules = false;
 }
 
-/* Until the agent has seen that all have left. Who looks at our descriptors from outside (ss -p, a
+/* Until the agent has seen that all have left. Who looks at our descriptors from outside (a
  * debugger) may hold one for a moment: then it is not closed when close() has returned. */
 static void see_off(void)
 {
