@@ -2,8 +2,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -22,7 +24,8 @@ bool process_there(uint32_t pid)
 static bool origin_of(uint32_t pid, struct origin *ret)
 {
 	char path[32], row[256];
-	const char *from, *to;
+	char *from, *to, *end;
+	long parent;
 	ssize_t n;
 	int fd;
 
@@ -38,11 +41,16 @@ static bool origin_of(uint32_t pid, struct origin *ret)
 	/* The name may hold any byte itself, a parenthesis too. */
 	from = strchr(row, '(');
 	to = strrchr(row, ')');
-	if (!from || !to || to < from || (size_t)(to - from) > sizeof(ret->name) ||
-	    sscanf(to, ") %*c %d", &ret->parent) != 1)
+	if (!from || !to || to < from || (size_t)(to - from) > sizeof(ret->name))
+		return false;
+	if (to[1] != ' ' || !to[2] || to[3] != ' ') /* the state, one letter */
+		return false;
+	parent = strtol(to + 4, &end, 10);
+	if (end == to + 4 || *end != ' ' || parent < 0 || parent > INT_MAX)
 		return false;
 	memcpy(ret->name, from + 1, (size_t)(to - from - 1));
 	ret->name[to - from - 1] = '\0';
+	ret->parent = (int)parent;
 	return true;
 }
 

@@ -83,10 +83,12 @@ static enum kube_failure failure_of(int status)
 /* A copy of what fits, cut between characters, on one line. */
 static void copy_text(char *out, size_t size, struct view v)
 {
-	size_t n = v.len < size - 1 ? v.len : size - 1;
+	size_t n = v.len < size - 1 ? v.len : size - 1, full = n;
 
-	while (n && n < v.len && ((unsigned char)v.ptr[n] & 0xc0) == 0x80)
+	while (n && full - n < 3 && n < v.len && ((unsigned char)v.ptr[n] & 0xc0) == 0x80)
 		n--;
+	if (n < v.len && ((unsigned char)v.ptr[n] & 0xc0) == 0x80)
+		n = full; /* no character has so many bytes: it is not UTF-8 */
 	for (size_t i = 0; i < n; i++)
 		out[i] = (unsigned char)v.ptr[i] < 0x20 ? ' ' : v.ptr[i];
 	out[n] = '\0';
