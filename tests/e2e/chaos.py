@@ -221,7 +221,7 @@ def one_version(version, seconds, seed):
         until(lambda: s.agent.state()["haproxy"]["map"]["state"] == "current", 20, "the map is pushed")
         calm(s)
         chaos = Chaos(s, seed)
-        with Flood(s.port, MIX, 12) as flood:
+        with Flood(s.port, MIX, 12, timeout=40) as flood:
             try:
                 chaos.run(seconds)
             except Exception as e:  # what was to come back did not
