@@ -243,7 +243,7 @@ def pytest(part, arguments, env=None, timeout=900):
     if (part.startswith("e2e-") or part == "kube") and 0 < r.failed <= SECOND_TRIES:
         second_try(part, r, argv[:-2], env)
     if r.failed:
-        show(part, tried, 400)
+        show(part, tried, 150)
     return r
 
 

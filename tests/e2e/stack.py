@@ -360,8 +360,9 @@ class Stack:
         self.stop()
 
     def logs(self):
-        def tail(text, lines=150):
-            return "\n".join(text.splitlines()[-lines:])
+        def tail(text, lines=60):
+            told = [line for line in text.splitlines() if "reason=health_check" not in line]
+            return "\n".join(told[-lines:])
 
         parts = []
         if self.agent and os.path.exists(self.agent.log_file):

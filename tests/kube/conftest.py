@@ -100,4 +100,9 @@ def pytest_runtest_makereport(item, call):
                     report.sections.append((name, text[-4000:]))
         there = p.kubectl("get", "pods,services,inferencepools,httproutes,gateways", "-A", ok=False)
         report.sections.append(("objects", there.stdout + there.stderr))
+        there = p.kubectl("get", "gateways,services", "-A", "-o", "yaml", ok=False)
+        report.sections.append(("gateways and services", there.stdout[-6000:]))
+        with open(os.path.join(logs, "audit.log"), errors="replace") as f:
+            written = [line for line in f if '"verb":"patch"' in line]
+        report.sections.append(("last writes", "".join(line[:900] + "\n" for line in written[-6:])))
     return report

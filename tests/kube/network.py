@@ -76,5 +76,5 @@ def add_local(address):
     try:
         ip("addr", "add", address + "/32", "dev", "lo")
     except OSError as e:
-        if "exists" not in str(e):
+        if "exists" not in str(e) and "already assigned" not in str(e):  # the kernel's words vary
             raise

@@ -18,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "charts"))
@@ -35,6 +36,7 @@ SERVER = (network.GATEWAY, 6443)
 CLUSTER_IP = ("10.96.0.1", 443)  # kubernetes.default
 ETCD = "http://127.0.0.1:2379"
 NODES = ("node-a", "node-b")
+OTHERS = ("manager", "scheduler")
 
 
 def missing():
@@ -77,7 +79,8 @@ def until(condition, wait=30, what=None, every=0.05):
 
 class Plane:
     def __init__(self, folder):
-        self.folder, self.processes, self.stopped = folder, {}, []
+        self.folder, self.processes = folder, {}
+        self.kept = threading.Lock()  # held while others end and start
         for d in ("pki", "etcd", "logs", "home"):
             os.makedirs(self.file(d), exist_ok=True)
         self.tokens = {name: base64.b16encode(os.urandom(16)).decode() for name in
@@ -186,10 +189,26 @@ class Plane:
             return self.api.get("/readyz") == "ok"
         until(ready, wait, "kube-apiserver is ready")
 
-    def start_others(self):
+    def keep_others(self):
+        """They end where they do not find the server in time; as static pods they come again."""
+        while True:
+            time.sleep(0.5)
+            with self.kept:
+                gone = [n for n in OTHERS if n in self.processes and self.processes[n].poll() is not None]
+                if gone:
+                    self.start_others(gone)
+
+    def start_others(self, which=OTHERS):
+        for name in which:
+            self.spawn(name, self.command(name))
+
+    def command(self, name):
         common = ["--leader-elect=false", "--authentication-skip-lookup", "--v", "1",
                   "--secure-port", "0"]
-        self.spawn("manager", [
+        if name == "scheduler":
+            return [os.path.join(PROGRAMS, "kube-scheduler"), *common,
+                    "--kubeconfig", self.kubeconfig("scheduler")]
+        return [
             os.path.join(PROGRAMS, "kube-controller-manager"), *common,
             "--kubeconfig", self.kubeconfig("manager"), "--use-service-account-credentials",
             "--service-account-private-key-file", self.file("pki", "accounts.key"),
@@ -197,10 +216,20 @@ class Plane:
             "--controllers", "*,-node-lifecycle-controller,-nodeipam,-node-route-controller,"
             "-persistentvolume-binder-controller,-persistentvolume-attach-detach-controller",
             "--concurrent-deployment-syncs", "10", "--kube-api-qps", "200", "--kube-api-burst", "400",
-            "--endpointslice-updates-batch-period", "0s"])
-        self.spawn("scheduler", [
-            os.path.join(PROGRAMS, "kube-scheduler"), *common,
-            "--kubeconfig", self.kubeconfig("scheduler")])
+            "--endpointslice-updates-batch-period", "0s"]
+
+    def end_others(self):
+        for name in OTHERS:
+            self.end(name, signal.SIGKILL)
+
+    def wait_others(self, wait=60):
+        """Until what is created now is taken care of."""
+        name = f"wait-{time.monotonic_ns()}"
+        self.api.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace",
+                                               "metadata": {"name": name}})
+        until(lambda: self.api.get(f"/api/v1/namespaces/{name}/serviceaccounts/default"), wait,
+              "the controller manager works")
+        self.api.delete(f"/api/v1/namespaces/{name}")
 
     def start_standins(self):
         for name in ("kubelet", "services"):
@@ -233,6 +262,7 @@ class Plane:
         self.start_apiserver()
         self.wait_apiserver()
         self.start_others()
+        threading.Thread(target=self.keep_others, daemon=True).start()
         network.add_local(CLUSTER_IP[0])
         pki = lambda name: self.file("pki", name)
         self.faulty = Faulty(CLUSTER_IP, SERVER, pki("server.crt"), pki("server.key"), pki("ca.crt"))
@@ -250,8 +280,10 @@ class Plane:
     def stop(self):
         if hasattr(self, "faulty"):
             self.faulty.close()
-        for name in ("kubelet", "services", "scheduler", "manager"):
+        for name in ("kubelet", "services"):
             self.end(name, wait=5)
+        with self.kept:
+            self.end_others()
         self.end("apiserver", signal.SIGKILL)
         self.end("etcd", signal.SIGKILL)
 
@@ -273,6 +305,7 @@ class Plane:
         self.end("apiserver", signal.SIGKILL)
         self.start_apiserver(*more)
         self.wait_apiserver()
+        self.wait_others()
 
     def save_etcd(self):
         """A copy of everything as of now; the apiserver waits meanwhile."""
@@ -292,9 +325,9 @@ class Plane:
         self.start_apiserver()
         self.wait_apiserver()
         # The others have caches of a future that is no more.
-        for name in ("manager", "scheduler"):
-            self.end(name, signal.SIGKILL)
-        self.start_others()
+        with self.kept:
+            self.end_others()
+            self.start_others()
 
     def compact_etcd(self):
         """Forgets every version but the newest; watches from older ones get 410 after a restart."""

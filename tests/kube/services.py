@@ -23,6 +23,7 @@ class Services:
         self.services, self.slices = {}, {}
         self.listeners = {}  # (address, port) → (server, service key, port name)
         self.loop = asyncio.new_event_loop()
+        self.turn = asyncio.Lock()
         self.next = 1
 
     # ---- what the API says
@@ -61,6 +62,10 @@ class Services:
 
     # ---- connections
     async def listen(self):
+        async with self.turn:
+            await self.listen_to_what_is_there()
+
+    async def listen_to_what_is_there(self):
         wanted = {}
         for key, obj in self.services.items():
             if key == ("default", "kubernetes") or obj["metadata"].get("deletionTimestamp"):
@@ -78,7 +83,6 @@ class Services:
             self.listeners.pop(at)[0].close()
         for at, (key, port) in wanted.items():
             if at not in self.listeners:
-                self.listeners[at] = (None, key, port)  # one at a time
                 network.add_local(at[0])
                 server = await asyncio.start_server(
                     lambda r, w, key=key, port=port: self.carry(key, port, r, w), *at, backlog=1024)

@@ -316,6 +316,7 @@ static void on_done(const struct kube_result *r, void *arg)
 	case KUBE_UNREACHABLE:
 	case KUBE_UNAUTHORIZED:
 	case KUBE_BUSY:
+		complain(w, wish, r);
 		(void)take_newer(wish);
 		pause_all(wish, r);
 		break;
@@ -328,6 +329,7 @@ static void on_done(const struct kube_result *r, void *arg)
 	case KUBE_EXPIRED:
 	case KUBE_TOO_NEW:
 	case KUBE_UNHEALTHY:
+		complain(w, wish, r);
 		(void)take_newer(wish);
 		rest(wish, kube_backoff_failed(&wish->backoff, r->retry_after));
 		break;
