@@ -378,7 +378,7 @@ static int make_mirror(struct kube *k, struct kube_next *n)
 	if (r < 0 || k->env.read_only || !conf->kubernetes.status)
 		return r;
 	n->scribe = kube_scribe_new(kube_mirror_client(n->mirror), &writer,
-				    kube_mirror_store(n->mirror), on_again, k);
+				    kube_mirror_store(n->mirror), 0, on_again, k);
 	return n->scribe ? 0 : -ENOMEM;
 }
 

@@ -5,10 +5,11 @@
  * find the same difference and write it again. So what was sent is remembered with the version of
  * the object that it was made from. As long as the store holds that version nothing more is sent
  * for it: the write changes the version, and another one made from the old would be a conflict.
- * The watch brings the new version, and then there is something to compare with. Only a write that
- * changed nothing brings none: after SILENT_NS it is looked at again.
+ * The watch brings the new version, and then there is something to compare with. Where it brings
+ * none (a write that changed nothing, a conflict with what a watch has missed) nobody would ask
+ * again: after silent_ms it is looked at by ourselves, and that is worth a line.
  *
- * What the server refuses as invalid waits for a new version as well; it is logged once.
+ * What the server refuses as invalid waits for a new version however long; it is logged once.
  */
 #include "discover/kube/scribe.h"
 
@@ -21,11 +22,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "discover/kube/status.h"
+#include "net/timer.h"
 
 struct sent {
 	UT_hash_handle hh;
 	char *version;     /* of the object, as it was compared */
 	uint64_t ended_ns; /* the writer is through with it; 0: not yet */
+	bool refused;      /* as invalid */
 	char key[];        /* KIND/NAMESPACE/NAME */
 };
 
@@ -35,11 +38,14 @@ struct kube_scribe {
 	void (*again)(void *arg);
 	void *arg;
 	struct sent *sent;
+	struct timer *silence;
+	uint64_t silent_ns;
 	bool waiting; /* somebody did not find room in the writer */
 };
 
-#define KEY_MAX   400
-#define SILENT_NS (10 * CLOCK_NS_PER_S)
+#define KEY_MAX     400
+#define SILENT_MS   10000
+#define SILENT_KEYS 3 /* so many are named in the log */
 
 static size_t make_key(char key[KEY_MAX], const char *plural, struct view namespace,
 		       struct view name)
@@ -82,6 +88,7 @@ static struct sent *remember(struct kube_scribe *s, const char *key, size_t len,
 	free(one->version);
 	one->version = copy;
 	one->ended_ns = 0;
+	one->refused = false;
 	return one;
 }
 
@@ -99,6 +106,43 @@ static void log_refused(const struct kube_resource *resource, const char *namesp
 	log_end(&l);
 }
 
+static bool is_silent(const struct kube_scribe *s, const struct sent *one, uint64_t now)
+{
+	return one->ended_ns && !one->refused && now - one->ended_ns >= s->silent_ns;
+}
+
+static void listen_for_silence(struct kube_scribe *s, uint64_t ended_ns)
+{
+	uint64_t now = clock_mono_ns(), due = ended_ns + s->silent_ns;
+
+	/* Without memory for it the next change of any object does. */
+	if (!timer_running(s->silence))
+		(void)!timer_start(s->silence, due > now ? due - now : 0);
+}
+
+/* Those whose watch has come were forgotten when it was compared. */
+static void on_silence(void *arg)
+{
+	struct kube_scribe *s = arg;
+	uint64_t now = clock_mono_ns(), next = UINT64_MAX;
+	const struct sent *one;
+	unsigned n = 0;
+
+	for (one = s->sent; one; one = one->hh.next) {
+		if (is_silent(s, one, now)) {
+			if (n++ < SILENT_KEYS)
+				log_event(LOG_LEVEL_WARNING, "kube_status_unseen", "object",
+					  one->key, "version", one->version, NULL);
+		} else if (one->ended_ns && !one->refused && one->ended_ns < next) {
+			next = one->ended_ns;
+		}
+	}
+	if (next != UINT64_MAX)
+		listen_for_silence(s, next);
+	if (n)
+		s->again(s->arg);
+}
+
 static void on_done(const struct kube_resource *resource, const char *namespace, const char *name,
 		    const struct kube_result *result, void *arg)
 {
@@ -108,8 +152,11 @@ static void on_done(const struct kube_resource *resource, const char *namespace,
 	struct sent *one = NULL;
 
 	HASH_FIND(hh, s->sent, key, len, one);
-	if (one)
+	if (one) {
 		one->ended_ns = clock_mono_ns();
+		one->refused = result->failure == KUBE_INVALID;
+		listen_for_silence(s, one->ended_ns);
+	}
 	if (result->failure == KUBE_INVALID)
 		log_refused(resource, namespace, name, result);
 	/* The newer version may be here already. */
@@ -126,7 +173,8 @@ static void on_idle(void *arg)
 }
 
 struct kube_scribe *kube_scribe_new(struct kube_client *client, const struct kube_writer_conf *conf,
-				    struct kube_store *store, void (*again)(void *arg), void *arg)
+				    struct kube_store *store, uint64_t silent_ms,
+				    void (*again)(void *arg), void *arg)
 {
 	static const struct kube_writer_hooks hooks = {on_done, on_idle};
 	struct kube_scribe *s = calloc(1, sizeof(*s));
@@ -136,8 +184,10 @@ struct kube_scribe *kube_scribe_new(struct kube_client *client, const struct kub
 	s->store = store;
 	s->again = again;
 	s->arg = arg;
+	s->silent_ns = (silent_ms ? silent_ms : SILENT_MS) * CLOCK_NS_PER_MS;
+	s->silence = timer_new(kube_client_base(client), on_silence, s);
 	s->writer = kube_writer_new(client, conf, &hooks, s);
-	return s->writer ? s : kube_scribe_free(s);
+	return s->silence && s->writer ? s : kube_scribe_free(s);
 }
 
 struct kube_scribe *kube_scribe_free(struct kube_scribe *s)
@@ -152,6 +202,8 @@ struct kube_scribe *kube_scribe_free(struct kube_scribe *s)
 	{
 		forget(s, one);
 	}
+	if (s->silence)
+		timer_free(s->silence);
 	free(s);
 	return NULL;
 }
@@ -191,7 +243,7 @@ static int compare(struct kube_scribe *s, const struct kube_wanted *w,
 		return 0;
 	HASH_FIND(hh, s->sent, key, len, one);
 	if (one && view_eq(view_str(one->version), e->version) &&
-	    (!one->ended_ns || clock_mono_ns() - one->ended_ns < SILENT_NS))
+	    !is_silent(s, one, clock_mono_ns()))
 		return 0;
 	r = kube_status_diff(s->store, set, w, now, &patch);
 	if (r == KUBE_DIFF_PATCH) {

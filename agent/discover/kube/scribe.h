@@ -13,10 +13,12 @@
 
 struct kube_scribe;
 
-/* @again: the writer has room again, or an object was written from elsewhere meanwhile: compare
- * once more when it suits. Borrows all but @conf. NULL when memory is short. */
+/* @again: the writer has room again, an object was written from elsewhere meanwhile, or the watch
+ * did not bring what was written for @silent_ms (0: ten seconds): compare once more when it suits.
+ * Borrows all but @conf. NULL when memory is short. */
 struct kube_scribe *kube_scribe_new(struct kube_client *client, const struct kube_writer_conf *conf,
-				    struct kube_store *store, void (*again)(void *arg), void *arg);
+				    struct kube_store *store, uint64_t silent_ms,
+				    void (*again)(void *arg), void *arg);
 struct kube_scribe *kube_scribe_free(struct kube_scribe *s);
 
 /* Compares all of @r with the store. 0 or -ENOMEM. */

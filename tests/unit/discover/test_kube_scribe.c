@@ -109,7 +109,7 @@ static void on_tick(void *arg)
 		event_base_loopbreak(b->base);
 }
 
-static struct bench *start(size_t max_wishes)
+static struct bench *start_with(size_t max_wishes, uint64_t silent_ms)
 {
 	const struct kube_writer_conf conf = {
 	    .max_wishes = max_wishes, .retry_ms = 1, .retry_max_ms = 4};
@@ -133,11 +133,16 @@ static struct bench *start(size_t max_wishes)
 	b->client = kube_client_new(b->base, b->access);
 	b->w = world_new();
 	gateway(b->w);
-	b->scribe = kube_scribe_new(b->client, &conf, b->w->s, on_again, b);
+	b->scribe = kube_scribe_new(b->client, &conf, b->w->s, silent_ms, on_again, b);
 	assert_non_null(b->scribe);
 	b->tick = timer_new(b->base, on_tick, b);
 	assert_int_equal(timer_every(b->tick, CLOCK_NS_PER_MS), 0);
 	return b;
+}
+
+static struct bench *start(size_t max_wishes)
+{
+	return start_with(max_wishes, 0);
 }
 
 static void stop(struct bench *b)
@@ -285,6 +290,34 @@ static void test_invalid(void **state)
 	stop(b);
 }
 
+/* A conflict, and no watch that shows with what: it is tried again, for as long as that is so. */
+static void test_silence(void **state)
+{
+	struct bench *b = start_with(0, 500);
+
+	(void)state;
+	answer_by(b, 409);
+	compare(b);
+	run(b, 2);
+	for (int round = 1; round < 3; round++) {
+		if (round == 2)
+			answer_by(b, 200);
+		/* Only the silence is left to wait for; it ends for one after the other. */
+		while (asked(b) < 2 + 2 * round) {
+			b->again = 0;
+			while (!b->again && asked(b) < 2 + 2 * round)
+				event_base_loop(b->base, EVLOOP_ONCE);
+			compare(b);
+		}
+		run(b, 2 + 2 * round);
+	}
+	show(b, 4);
+	show(b, 5);
+	compare(b);
+	assert_true(resting(b));
+	stop(b);
+}
+
 /* More than the queue holds: the rest is compared again when there is room. */
 static void test_full(void **state)
 {
@@ -349,6 +382,7 @@ int main(void)
 	    cmocka_unit_test(test_conflict),
 	    cmocka_unit_test(test_conflict_with_another),
 	    cmocka_unit_test(test_invalid),
+	    cmocka_unit_test(test_silence),
 	    cmocka_unit_test(test_full),
 	    cmocka_unit_test(test_removed),
 	};
