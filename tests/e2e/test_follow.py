@@ -72,8 +72,7 @@ def test_the_choice_of_the_agent(f, at):
     for once_more in (False, True):
         for n in "abcabc":
             assert f.served_by(f"llama/{n}") == n
-        f.h.runtime("set server llama/a health down")
-        f.h.runtime("disable health llama/a")
+        f.h.runtime("disable health llama/a; set server llama/a health down")
         assert f.served_by("llama/a,c,b") == "c"
         f.h.runtime("set server llama/a health up")
         assert f.served_by("llama/nobody") in ("a", "b", "c")

@@ -46,7 +46,9 @@ def enter():
         os.makedirs("/run/netns", exist_ok=True)
         mount("tmpfs", "/run/netns", "tmpfs", 0, "mode=0755")
         ip("link", "set", "lo", "up")
-        ip("link", "add", "pods", "type", "bridge")
+        # Without an address of its own it has the lowest of its ports', another one whenever that
+        # pod ends, and what the others send it is lost for as long as they remember the old one.
+        ip("link", "add", "pods", "address", "02:00:0a:f4:00:01", "type", "bridge")
         ip("addr", "add", GATEWAY + "/16", "dev", "pods")
         ip("link", "set", "pods", "up")
     except (OSError, FileNotFoundError) as e:
