@@ -78,7 +78,7 @@ static void answer_text(struct httpconn *c, int status, const char *extra, const
 }
 
 static void answer_page(struct admin *a, struct httpconn *c, const struct admin_page *page,
-			bool head_only)
+			struct view rest, bool head_only)
 {
 	struct textfile file;
 	char *body = NULL;
@@ -86,7 +86,8 @@ static void answer_page(struct admin *a, struct httpconn *c, const struct admin_
 	size_t len;
 
 	if (textfile_open(&file)) {
-		status = page->write(a->arg, file.out);
+		status = rest.ptr ? page->write_below(a->arg, rest, file.out)
+				  : page->write(a->arg, file.out);
 		body = textfile_close(&file, &len);
 	}
 	if (body && status != 500) {
@@ -120,11 +121,22 @@ static int refuse_token(struct admin *a, const struct httpconn *c, struct view g
 	return tls_same_secret(given, view_str(token)) ? 0 : 401;
 }
 
-static const struct admin_page *find_page(const struct admin *a, struct view path)
+/* @ret_rest: what follows the page's path and a slash; absent without a slash. */
+static const struct admin_page *find_page(const struct admin *a, struct view path,
+					  struct view *ret_rest)
 {
-	for (const struct admin_page *p = a->pages; p->path; p++)
+	*ret_rest = VIEW_NULL;
+	for (const struct admin_page *p = a->pages; p->path; p++) {
+		size_t len = strlen(p->path);
+
 		if (view_eq(path, view_str(p->path)))
 			return p;
+		if (p->write_below && path.len > len && memcmp(path.ptr, p->path, len) == 0 &&
+		    path.ptr[len] == '/') {
+			*ret_rest = (struct view){path.ptr + len + 1, path.len - len - 1};
+			return p;
+		}
+	}
 	return NULL;
 }
 
@@ -149,20 +161,21 @@ static void on_asked(struct httpconn *c, int bad, const struct httphead *head, v
 	const bool head_only = !bad && view_eq(head->method, VIEW_LIT("HEAD"));
 	const struct admin_page *page;
 	struct admin *a = arg;
+	struct view rest;
 	int refusal;
 
 	if (bad) {
 		answer_text(c, bad, "", "this is no request for a page\n", false);
 		return;
 	}
-	page = find_page(a, head->path);
+	page = find_page(a, head->path, &rest);
 	refusal = page && page->open ? 0 : refuse_token(a, c, head->token);
 	if (refusal)
 		answer_refusal(a, c, refusal, head->token.ptr, head_only);
 	else if (!head_only && !view_eq(head->method, VIEW_LIT("GET")))
 		answer_text(c, 405, "Allow: GET, HEAD\r\n", "pages are read only\n", false);
 	else if (page)
-		answer_page(a, c, page, head_only);
+		answer_page(a, c, page, rest, head_only);
 	else
 		answer_list(a, c, view_eq(head->path, VIEW_LIT("/")) ? 200 : 404, head_only);
 }

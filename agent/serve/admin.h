@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include "base/view.h"
 #include "config/config.h"
 
 struct event_base;
@@ -18,6 +19,8 @@ struct admin_page {
 	/* Writes the body; returns the HTTP status. */
 	int (*write)(void *arg, FILE *out);
 	bool open; /* for probes: no token is wanted */
+	/* The same for PATH/REST, as it was sent; NULL: there is nothing below. */
+	int (*write_below)(void *arg, struct view rest, FILE *out);
 };
 
 /* What happened at the door since the start. */

@@ -7,12 +7,12 @@
 #include "serve/page_kube.h"
 
 const struct admin_page page_table[] = {
-    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", page_metrics, false},
-    {"/healthz", "text/plain; charset=utf-8", page_healthz, true},
-    {"/readyz", "text/plain; charset=utf-8", page_readyz, true},
-    {"/v1/models", "application/json", page_models, false},
-    {"/state", "application/json", page_state, false},
-    {NULL, NULL, NULL, false},
+    {"/metrics", "text/plain; version=0.0.4; charset=utf-8", page_metrics, false, NULL},
+    {"/healthz", "text/plain; charset=utf-8", page_healthz, true, NULL},
+    {"/readyz", "text/plain; charset=utf-8", page_readyz, true, NULL},
+    {"/v1/models", "application/json", page_models, false, page_model},
+    {"/state", "application/json", page_state, false, NULL},
+    {NULL, NULL, NULL, false, NULL},
 };
 
 int page_healthz(void *control, FILE *out)

@@ -16,6 +16,8 @@ int page_metrics(void *control, FILE *out);
 int page_healthz(void *control, FILE *out);
 int page_readyz(void *control, FILE *out);
 int page_models(void *control, FILE *out);
+/* One model of them; @name as it stands in a path, with %XX. */
+int page_model(void *control, struct view name, FILE *out);
 int page_state(void *control, FILE *out);
 
 /* What /v1/models keeps from one request to the next. @started_ns: when the agent began. NULL: out

@@ -3,6 +3,9 @@
  * clients, so it tells names and nothing else, and it is kept: whoever asks a thousand times a
  * second costs a comparison each time, and not 10,000 objects. It is made anew when another
  * snapshot is in force, or another set of pools has somebody who serves.
+ *
+ * /v1/models/NAME: one of them. Names have slashes, which some clients send as they are and some
+ * as %2F.
  */
 #include "serve/page.h"
 
@@ -66,16 +69,21 @@ static bool *who_serves(const struct control *c, const struct snapshot *s)
 	return serves;
 }
 
-static void add_model(cJSON *list, const struct route_def *def, uint64_t created)
+static void describe(cJSON *m, const struct route_def *def, uint64_t created)
 {
-	cJSON *m = cJSON_CreateObject();
-
 	pagejson_add_view(m, "id", def->model);
 	cJSON_AddStringToObject(m, "object", "model");
 	cJSON_AddNumberToObject(m, "created", (double)created);
 	cJSON_AddStringToObject(m, "owned_by", "spoa-inference");
 	if (def->base.len && !view_eq(def->base, def->model))
 		pagejson_add_view(m, "parent", def->base);
+}
+
+static void add_model(cJSON *list, const struct route_def *def, uint64_t created)
+{
+	cJSON *m = cJSON_CreateObject();
+
+	describe(m, def, created);
 	pagejson_append_consume(list, m);
 }
 
@@ -151,4 +159,78 @@ int page_models(void *control, FILE *out)
 		return 500;
 	fprintf(out, "%s\n", text);
 	return 200;
+}
+
+static int hex_value(char c)
+{
+	return c >= '0' && c <= '9'                   ? c - '0'
+	       : ((c | 32) >= 'a' && (c | 32) <= 'f') ? (c | 32) - 'a' + 10
+						      : -1;
+}
+
+/* Without %XX, into @out of @v.len bytes. What is no escape stays as it is. */
+static struct view unescape(struct view v, char *out)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < v.len; i++) {
+		int high = v.ptr[i] == '%' && v.len - i > 2 ? hex_value(v.ptr[i + 1]) : -1;
+		int low = high >= 0 ? hex_value(v.ptr[i + 2]) : -1;
+
+		out[n++] = low >= 0 ? (char)(high << 4 | low) : v.ptr[i];
+		i += low >= 0 ? 2 : 0;
+	}
+	return (struct view){out, n};
+}
+
+/* As in the list: what a name leads to in all pools, else what only rules lead to. */
+static const struct route_def *find(const struct snapshot *s, struct view name)
+{
+	const struct route_def *def = route_table_get(s->routes, name);
+
+	return !def && s->rules ? route_table_get(s->models, name) : def;
+}
+
+static int end_object(cJSON *root, int status, FILE *out)
+{
+	char *text = pagejson_end_consume(root, false);
+
+	if (!text)
+		return 500;
+	fprintf(out, "%s\n", text);
+	free(text);
+	return status;
+}
+
+int page_model(void *control, struct view name, FILE *out)
+{
+	const struct control *c = control;
+	const struct snapshot *s = discover_snapshot(c->discover);
+	bool *serves = who_serves(c, s), there;
+	struct asked_for asked = {s, serves};
+	char *decoded = malloc(name.len + 1);
+	const struct route_def *def;
+	cJSON *root, *error;
+
+	if (!serves || !decoded) {
+		free(serves);
+		free(decoded);
+		return 500;
+	}
+	def = find(s, unescape(name, decoded));
+	there = def && is_served(&asked, def);
+	free(serves);
+	free(decoded);
+	root = pagejson_begin();
+	if (there) {
+		describe(root, def, c->models_page->created);
+		return end_object(root, 200, out);
+	}
+	error = cJSON_AddObjectToObject(root, "error");
+	cJSON_AddStringToObject(error, "message",
+				"The model does not exist or you do not have access to it.");
+	cJSON_AddStringToObject(error, "type", "invalid_request_error");
+	cJSON_AddStringToObject(error, "param", "model");
+	cJSON_AddStringToObject(error, "code", "model_not_found");
+	return end_object(root, 404, out);
 }

@@ -75,6 +75,11 @@ class TestOpenAI:
 
 def test_openai_lists_models(client):
     assert {m.id for m in client.models.list()} == {LLAMA, PHI, ADAPTER}
+    for name in (LLAMA, PHI, ADAPTER):
+        assert client.models.retrieve(name).id == name
+    with pytest.raises(openai.NotFoundError) as e:
+        client.models.retrieve("nobody")
+    assert e.value.code == "model_not_found"
 
 
 def test_openai_large_prompt(client):

@@ -342,10 +342,11 @@ def test_silent_server_is_504():
 
 def test_list_of_models_comes_from_the_agent(rig):
     assert rig.told("GET", "/v1/models", None)["server"] == "admin"
+    assert rig.told("GET", "/v1/models/a/b-1.5", None)["server"] == "admin"
     for path in ("/metrics", "/state", "/v1/models/../../state", "/healthz"):
         status, _, _ = rig.request("GET", path, None)
         assert status == 404
-    assert {r[0] for r in rig.admin.requests} == {"/v1/models"}
+    assert {r[0] for r in rig.admin.requests} == {"/v1/models", "/v1/models/a/b-1.5"}
 
 
 def test_unknown_url(rig):

@@ -311,8 +311,14 @@ def test_get_models_through_haproxy(stack):
     assert set(data) == {LLAMA, PHI, ADAPTER} and answer.json()["object"] == "list"
     assert all(m["object"] == "model" and m["created"] > 0 for m in data.values())
     assert data[ADAPTER]["parent"] == LLAMA
+    for name in (ADAPTER, PHI, PHI.replace("/", "%2F"), LLAMA.replace("/", "%2f")):
+        answer = ask(stack.port, path="/v1/models/" + name)
+        assert answer.status == 200 and answer.json() in data.values(), name
+    answer = ask(stack.port, path="/v1/models/nobody")
+    assert (answer.status, answer.json()["error"]["code"]) == (404, "model_not_found")
     # Nothing else of the administration port is to be had.
-    for path in ("/state", "/metrics", "/healthz", "/v1/models/../../state", "//state"):
+    for path in ("/state", "/metrics", "/healthz", "/v1/models/../../state", "//state",
+                 "/v1/models/%2e%2e/%2e%2e/state", "/v1/models//../state"):
         answer = ask(stack.port, path=path)
         assert answer.status in (400, 404) and b"pools" not in answer.body
 

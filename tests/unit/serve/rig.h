@@ -67,12 +67,19 @@ static inline int rig_down(void *arg, FILE *out)
 	return 503;
 }
 
+static inline int rig_below(void *arg, struct view rest, FILE *out)
+{
+	(void)arg;
+	fprintf(out, "below: %.*s\n", (int)rest.len, rest.ptr);
+	return 200;
+}
+
 static const struct admin_page rig_pages[] = {
-    {"/small", "text/plain", rig_small, false},
-    {"/big", "text/plain", rig_big, false},
-    {"/healthz", "text/plain", rig_small, true},
-    {"/readyz", "text/plain", rig_down, true},
-    {NULL, NULL, NULL, false},
+    {"/small", "text/plain", rig_small, false, rig_below},
+    {"/big", "text/plain", rig_big, false, NULL},
+    {"/healthz", "text/plain", rig_small, true, NULL},
+    {"/readyz", "text/plain", rig_down, true, NULL},
+    {NULL, NULL, NULL, false, NULL},
 };
 
 static inline void rig_on_order(evutil_socket_t fd, short what, void *arg)

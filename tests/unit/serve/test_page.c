@@ -85,20 +85,26 @@ static int end(void **state)
 }
 
 /* As the administration port makes one. NULL: 500. */
-static char *write_page(const struct admin_page *page, size_t *ret_len)
+static char *write_page_below(const struct admin_page *page, struct view below, size_t *ret_len)
 {
 	struct textfile file;
 	char *body = NULL;
 	int status = 500;
 
 	if (textfile_open(&file)) {
-		status = page->write(agent, file.out);
+		status = below.len ? page->write_below(agent, below, file.out)
+				   : page->write(agent, file.out);
 		body = textfile_close(&file, ret_len);
 	}
 	if (body && status != 500)
 		return body;
 	free(body);
 	return NULL;
+}
+
+static char *write_page(const struct admin_page *page, size_t *ret_len)
+{
+	return write_page_below(page, VIEW_NULL, ret_len);
 }
 
 /* Numbers differ from one moment to the next; how many lines, names and braces there are does not.
@@ -112,36 +118,45 @@ static size_t shape(const char *body)
 	return n;
 }
 
+static void no_half_page(const struct admin_page *p, struct view below)
+{
+	size_t len, usual, refused = 0;
+	char *body = write_page_below(p, below, &len);
+	bool failed = true;
+	long live;
+
+	assert_non_null(body);
+	usual = shape(body);
+	free(body);
+	for (size_t i = 1; failed; i++) {
+		/* So that the list is made anew. */
+		agent->models_page = models_page_free(agent->models_page);
+		agent->models_page = models_page_new(agent->started_ns);
+		assert_non_null(agent->models_page);
+		failmalloc_arm(i);
+		body = write_page_below(p, below, &len);
+		failed = failmalloc_disarm(&live);
+		refused += !body;
+		if (body && shape(body) != usual)
+			fail_msg("%s, allocation %zu: %zu instead of %zu marks", p->path, i,
+				 shape(body), usual);
+		free(body);
+	}
+	assert_true(refused > 0);
+}
+
 static void memory_is_short(void **state)
 {
 	char *body;
-	size_t len, usual, refused;
-	bool failed;
-	long live;
+	size_t len;
 
 	(void)state;
 	for (const struct admin_page *p = page_table; p->path; p++) {
-		body = write_page(p, &len);
-		assert_non_null(body);
-		usual = shape(body);
-		free(body);
-		refused = 0;
-		failed = true;
-		for (size_t i = 1; failed; i++) {
-			/* So that the list is made anew. */
-			agent->models_page = models_page_free(agent->models_page);
-			agent->models_page = models_page_new(agent->started_ns);
-			assert_non_null(agent->models_page);
-			failmalloc_arm(i);
-			body = write_page(p, &len);
-			failed = failmalloc_disarm(&live);
-			refused += !body;
-			if (body && shape(body) != usual)
-				fail_msg("%s, allocation %zu: 200 and %zu instead of %zu marks",
-					 p->path, i, shape(body), usual);
-			free(body);
+		no_half_page(p, VIEW_NULL);
+		if (p->write_below) {
+			no_half_page(p, VIEW_LIT("model-1-7"));
+			no_half_page(p, VIEW_LIT("nobody"));
 		}
-		assert_true(refused > 0);
 	}
 	body = write_page(&page_table[3], &len);
 	assert_non_null(body);
@@ -155,6 +170,52 @@ static const struct admin_page *page_of(const char *path)
 	while (strcmp(p->path, path) != 0)
 		p++;
 	return p;
+}
+
+static bool is_told(const char *name)
+{
+	struct textfile file;
+	char *body, id[300];
+	size_t len;
+	int status;
+	bool same;
+
+	assert_true(textfile_open(&file));
+	status = page_model(agent, view_str(name), file.out);
+	body = textfile_close(&file, &len);
+	assert_non_null(body);
+	snprintf(id, sizeof(id), "{\"id\":\"%s\",\"object\":\"model\"", "model-1-7");
+	same = strncmp(body, id, strlen(id)) == 0;
+	assert_int_equal(status, same ? 200 : 404);
+	if (!same)
+		assert_non_null(strstr(body, "\"code\":\"model_not_found\""));
+	free(body);
+	return same;
+}
+
+/* By its name as it stands in a path: escaped or not. */
+static void one_model(void **state)
+{
+	static const char *const same[] = {"model-1-7", "model%2D1-7", "model%2d1%2D7",
+					   "%6d%6F%64%65l-1-7"};
+	static const char *const others[] = {
+	    "model-1-70",    "model-1-",     "MODEL-1-7", "model-1-7/", "model-1-7%",
+	    "model-1%2",     "model-1-7%00", "%",         "%2",         "%zz",
+	    "model%252D1-7", "..",           ""};
+	const struct pool *p = &discover_snapshot(agent->discover)->pools[1];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++)
+		assert_true(is_told(same[i]));
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		assert_false(is_told(others[i]));
+	/* While nobody serves it, it is not there, as in the list. */
+	for (uint32_t i = 0; i < p->n; i++)
+		endpoint_set_flags(agent->endpoints, p->slots[i], 0, ENDPOINT_DOWN);
+	assert_false(is_told("model-1-7"));
+	for (uint32_t i = 0; i < p->n; i++)
+		endpoint_set_flags(agent->endpoints, p->slots[i], ENDPOINT_DOWN, 0);
+	assert_true(is_told("model-1-7"));
 }
 
 static void models_are_kept(void **state)
@@ -237,6 +298,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(memory_is_short),
+	    cmocka_unit_test(one_model),
 	    cmocka_unit_test(models_are_kept),
 	    cmocka_unit_test(kept_models_follow_their_servers),
 	    cmocka_unit_test(models_keep_their_second),
