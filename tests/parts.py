@@ -20,6 +20,7 @@ TESTS = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(TESTS)
 LOGS = os.path.join(ROOT, ".cache", "logs")
 FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "30"))
+QUICK = bool(os.environ.get("SPOA_QUICK"))  # nothing else runs
 PR_SET_CHILD_SUBREAPER = 36
 COMPUTE_SECONDS = 3600  # what only computes gives way to everything else
 # Most parts wait for timers and sockets most of the time: so many of them at a time, these first,
@@ -191,7 +192,9 @@ def ctest(part, build, env=None, only=None, but=None):
     junit = os.path.join(LOGS, part + ".xml")
     if os.path.exists(junit):
         os.unlink(junit)
-    argv = ["ctest", "--test-dir", directory, "-j", str(os.cpu_count() or 1), "--output-on-failure",
+    # Most of these wait for timers; what runs beside them wants the processors too.
+    jobs = (os.cpu_count() or 1) * (2 if QUICK else 1)
+    argv = ["ctest", "--test-dir", directory, "-j", str(jobs), "--output-on-failure",
             "--timeout", "300", "--no-tests=error", "--output-junit", junit,
             "--test-output-size-passed", "10000000", "--test-output-size-failed", "10000000"]
     argv += ["-R", only] if only else []
@@ -280,6 +283,7 @@ SANITIZE = {
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
 }
 SIM = "^test_sim_"
+ROUNDS = {"SPOA_TEST_ROUNDS": "4000"}  # of random bodies, where each kind is to be seen
 
 
 def lint(part, quick):
@@ -414,8 +418,7 @@ def counts(part):
 
 
 def unit_asan(part):
-    # Random bodies are fuzz's part; here each kind is seen.
-    return ctest(part, "build-asan", {"SPOA_TEST_ROUNDS": "4000", **SANITIZE}, but=SIM)
+    return ctest(part, "build-asan", {**ROUNDS, **SANITIZE}, but=SIM)
 
 
 def folder(part, timeout=1200):
@@ -428,7 +431,7 @@ def folder(part, timeout=1200):
 PARTS = {
     "lint": lambda part: lint(part, False),
     "lint-quick": lambda part: lint(part, True),
-    "unit": lambda part: ctest(part, "build", but=SIM),
+    "unit": lambda part: ctest(part, "build", ROUNDS if QUICK else None, but=SIM),
     "unit-asan": unit_asan,
     "counts": counts,
     "python": python,

@@ -47,6 +47,7 @@ done
 if [ ${#parts[@]} -eq 0 ]; then
 	if [ -n "$quick" ]; then
 		parts=(lint-quick unit python corpus)
+		export SPOA_QUICK=1
 	else
 		parts=(lint unit unit-asan counts python fuzz sim e2e chaos charts kube compose)
 	fi
