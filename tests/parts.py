@@ -176,8 +176,9 @@ def count_cases(r, name, output, ok):
         skipped = sum(int(n) for n in re.findall(r"skipped=(\d+)", last))
         bad = max(bad, 0 if ok else 1)
         r.passed += int(unittest.group(1)) - bad - skipped
-        if skipped:
-            r.skip(f"{name}: said so itself", skipped)
+        reasons = re.findall(r"\.\.\. skipped ['\"](.*)['\"]$", output, re.M)
+        for i in range(skipped):
+            r.skip(f"{name}: {reasons[i] if i < len(reasons) else 'said so itself'}")
         for _ in range(bad):
             r.fail(name)
     elif ok:
