@@ -155,12 +155,27 @@ static uint32_t to_q8(double requests)
 	return (uint32_t)lrint(fmin(requests, LOAD_MAX) * LIVE_ONE);
 }
 
-static void publish_base(struct endpoints *e, uint32_t slot)
+/* What both HAProxy and the server do not know of takes no room. */
+static void publish_room(struct endpoints *e, uint32_t slot)
+{
+	const struct cold *c = &e->cold[slot];
+	uint32_t drift = c->drift_q8 / LIVE_ONE, lost = drift < c->unheld ? drift : c->unheld;
+	uint32_t room = c->others < c->maxconn ? c->maxconn - c->others : 0;
+
+	if (c->maxconn == 0 || room > ROOM_FREE - lost)
+		room = ROOM_FREE;
+	else
+		room += lost;
+	atomic_store_explicit(&e->room[slot], room, memory_order_relaxed);
+}
+
+static void publish_reports(struct endpoints *e, uint32_t slot)
 {
 	const struct cold *c = &e->cold[slot];
 
 	atomic_store_explicit(&e->base[slot], (int32_t)c->foreign_q8 - (int32_t)c->drift_q8,
 			      memory_order_relaxed);
+	publish_room(e, slot);
 }
 
 /* Notes how many of our tickets the server did not know of, and what held for the whole window. */
@@ -202,30 +217,29 @@ void endpoint_observe(struct endpoints *e, uint32_t slot, double waiting, double
 	c->observed_ns = now_ns;
 	c->foreign_q8 = to_q8(difference);
 	note_deficit(c, to_q8(-difference), now_ns);
-	publish_base(e, slot);
+	publish_reports(e, slot);
 }
 
 void endpoint_forget(struct endpoints *e, uint32_t slot)
 {
 	forget_reports(&e->cold[slot]);
-	publish_base(e, slot);
+	publish_reports(e, slot);
 }
 
 void endpoint_set_room(struct endpoints *e, uint32_t slot, uint32_t maxconn, uint32_t others)
 {
-	struct cold *c = &e->cold[slot];
-	uint32_t room = ROOM_FREE;
-
-	c->maxconn = maxconn;
-	c->others = others;
-	if (maxconn)
-		room = others < maxconn ? maxconn - others : 0;
-	atomic_store_explicit(&e->room[slot], room, memory_order_relaxed);
+	e->cold[slot].maxconn = maxconn;
+	e->cold[slot].others = others;
+	publish_room(e, slot);
 }
 
 void endpoint_set_held(struct endpoints *e, uint32_t slot, uint32_t held)
 {
+	uint32_t ours = endpoint_open(e, slot);
+
+	/* Not known is more than we can have open. */
 	e->cold[slot].held = held;
+	e->cold[slot].unheld = ours > held ? ours - held : 0;
 }
 
 bool endpoint_held(const struct endpoints *e, uint32_t slot, uint32_t *ret)

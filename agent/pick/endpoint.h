@@ -10,7 +10,8 @@
  * it answered, never below zero; it is 0 until the first good scrape. Where the server has
  * reported fewer requests than we have tickets open at each scrape of a whole minute
  * (ENDPOINT_DRIFT_NS), the smallest of these differences is what was lost on the way (log lines
- * that never came); it is taken off the load until a scrape says otherwise.
+ * that never came); it is taken off the load until a scrape says otherwise, and off what counts
+ * against max_inflight. It takes no room either, as far as HAProxy does not have it.
  */
 #ifndef PICK_ENDPOINT_H
 #define PICK_ENDPOINT_H
@@ -66,7 +67,7 @@ void endpoint_forget(struct endpoints *e, uint32_t slot);
  * holds now. */
 void endpoint_set_room(struct endpoints *e, uint32_t slot, uint32_t maxconn, uint32_t others);
 /* What HAProxy has there or queued for it, by its last word; ENDPOINT_HELD_UNKNOWN: it has not
- * said. Control thread. */
+ * said. Before endpoint_set_room() of the same word. Control thread. */
 #define ENDPOINT_HELD_UNKNOWN UINT32_MAX
 void endpoint_set_held(struct endpoints *e, uint32_t slot, uint32_t held);
 /* False: not known. */

@@ -19,6 +19,7 @@ struct cold {
 	double waiting, running, kv_usage;
 	uint64_t observed_ns;
 	uint32_t maxconn, others, held;
+	uint32_t unheld; /* our tickets beyond what HAProxy held when it said so */
 	uint32_t foreign_q8, drift_q8;
 	uint32_t
 	    lacking[LIVE_QUARTERS]; /* smallest deficit of each quarter, UINT32_MAX: no scrape */
@@ -50,6 +51,16 @@ static inline uint32_t live_load(const struct endpoints *e, uint32_t slot)
 	    atomic_load_explicit(&e->base[slot], memory_order_relaxed);
 
 	return q8 < 0 ? 0 : q8 > UINT32_MAX ? UINT32_MAX : (uint32_t)q8;
+}
+
+/* Our tickets less those that were lost; where any were, no foreign load is in the base. */
+static inline uint32_t live_in_flight(const struct endpoints *e, uint32_t slot)
+{
+	uint32_t open = atomic_load_explicit(&e->open[slot], memory_order_relaxed);
+	int32_t base = atomic_load_explicit(&e->base[slot], memory_order_relaxed);
+	uint32_t lost = base < 0 ? (uint32_t)-base / LIVE_ONE : 0;
+
+	return open > lost ? open - lost : 0;
 }
 
 static inline bool live_full(const struct endpoints *e, uint32_t slot)

@@ -37,7 +37,7 @@ static bool over_limit(const struct pool *pool, const struct endpoints *e)
 	if (!pool->max_inflight)
 		return false;
 	for (uint32_t i = 0; i < pool->nall; i++)
-		open += endpoint_open(e, pool->all[i]);
+		open += live_in_flight(e, pool->all[i]);
 	return open >= pool->max_inflight;
 }
 

@@ -24,7 +24,7 @@ struct pool {
 	uint32_t stat; /* index of its counters and its round-robin cursor */
 	const struct policy *policy;
 	enum pool_when_full when_full;
-	uint32_t max_inflight; /* most open tickets of the whole pool; 0: no limit */
+	uint32_t max_inflight; /* most tickets in flight in the whole pool; 0: no limit */
 	uint32_t retry_after;  /* seconds, with 429 and 503 */
 	bool agent_only;       /* without the agent HAProxy shall not use it: not in its map */
 	bool known;            /* the pool's source has answered: no endpoint means there is none */

@@ -161,6 +161,68 @@ static void room_that_comes_late_is_no_outage(void **state)
 	house_demolish(&h);
 }
 
+/* Four requests whose end was never told fill a server of maxconn 4 for as long as their tickets
+ * last; once HAProxy and the server both know nothing of them, they fill nothing any more. */
+static void what_was_lost_fills_nothing(void **state)
+{
+	struct house h = house_build("least-loaded");
+	uint32_t slot = h.slots[0];
+
+	(void)state;
+	house_settle(&h);
+	h.pool.when_full = POOL_FULL_REJECT;
+	h.pool.max_inflight = 5;
+	for (uint32_t i = 1; i < HOUSE_N; i++)
+		endpoint_set_flags(h.e, h.slots[i], 0, ENDPOINT_DOWN);
+	for (unsigned i = 0; i < 4; i++)
+		(void)house_open(&h, 0);
+	for (uint64_t t = 1; t <= 80; t++) {
+		endpoint_set_held(h.e, slot, 0);
+		endpoint_set_room(h.e, slot, 4, 0);
+		if (t < 60)
+			assert_int_equal(house_ask(&h).verdict, PICK_SATURATED);
+		endpoint_observe(h.e, slot, 0, 0, -1, endpoint_open(h.e, slot), t * S);
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(house_ask(&h).verdict, PICK_OK);
+		(void)house_open(&h, 0);
+	}
+	assert_int_equal(endpoint_flags(h.e, slot), ENDPOINT_FULL);
+	/* HAProxy has what is new, and two of others': room for these is there no more. */
+	endpoint_set_held(h.e, slot, 6);
+	endpoint_set_room(h.e, slot, 8, 0);
+	assert_int_equal(house_ask(&h).verdict, PICK_OK);
+	(void)house_open(&h, 0);
+	(void)house_open(&h, 0);
+	assert_int_equal(endpoint_flags(h.e, slot), ENDPOINT_FULL);
+	house_demolish(&h);
+}
+
+static void lost_tickets_are_not_in_flight(void **state)
+{
+	struct house h = house_build("least-loaded");
+
+	(void)state;
+	house_settle(&h);
+	h.pool.max_inflight = 4;
+	for (unsigned i = 0; i < 4; i++)
+		(void)house_open(&h, i & 1);
+	assert_int_equal(house_ask(&h).verdict, PICK_SATURATED);
+	for (uint64_t t = 1; t <= 80; t++) {
+		endpoint_observe(h.e, h.slots[0], 0, 0, -1, 2, t * S);
+		endpoint_observe(h.e, h.slots[1], 0, 3, -1, 2, t * S); /* others' are not ours */
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(house_ask(&h).verdict, PICK_OK);
+		(void)house_open(&h, 2);
+	}
+	assert_int_equal(house_ask(&h).verdict, PICK_SATURATED);
+	/* The server knows of them after all. */
+	endpoint_observe(h.e, h.slots[0], 0, 2, -1, 2, 81 * S);
+	assert_int_equal(house_ask(&h).verdict, PICK_SATURATED);
+	house_demolish(&h);
+}
+
 static void a_pool_has_a_limit(void **state)
 {
 	struct house h = house_build("round-robin");
@@ -269,6 +331,8 @@ int main(void)
 	    cmocka_unit_test(never_names_what_cannot_serve),
 	    cmocka_unit_test(full_is_not_down),
 	    cmocka_unit_test(room_that_comes_late_is_no_outage),
+	    cmocka_unit_test(what_was_lost_fills_nothing),
+	    cmocka_unit_test(lost_tickets_are_not_in_flight),
 	    cmocka_unit_test(a_pool_has_a_limit),
 	    cmocka_unit_test(an_empty_pool),
 	    cmocka_unit_test(round_robin_takes_turns),
