@@ -198,6 +198,15 @@ static void on_state(const struct kube_reflector_status *s, void *arg)
 		w->mirror->hooks.synced(w->mirror->hooks.arg);
 }
 
+static void on_went_back(void *arg)
+{
+	struct watched *w = arg;
+
+	for (size_t i = 0; i < w->mirror->n; i++)
+		if (&w->mirror->watched[i] != w)
+			kube_reflector_distrust(w->mirror->watched[i].reflector);
+}
+
 /* --- what is watched --- */
 
 static bool is_watched(const struct config *conf, enum kube_kind kind)
@@ -220,7 +229,12 @@ static int watch(struct kube_mirror *m, const struct config *conf, enum kube_kin
 		 const char *namespace, const char *field)
 {
 	static const struct kube_reflector_hooks hooks = {
-	    .upsert = on_upsert, .remove = on_remove, .synced = on_synced, .state = on_state};
+	    .upsert = on_upsert,
+	    .remove = on_remove,
+	    .synced = on_synced,
+	    .state = on_state,
+	    .went_back = on_went_back,
+	};
 	const struct kube_reflector_conf c = {
 	    .resource = kube_kind_info(kind)->resource,
 	    .namespace = namespace,

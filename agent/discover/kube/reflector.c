@@ -5,6 +5,8 @@
  * between two watches the clock, a list of one object for the sake of its resource version. The
  * last is for a server that comes back with an older state of the world (etcd restored from a
  * backup): it accepts a watch from a version of its future, and says nothing until it gets there.
+ * One kind cannot tell when the server has got there before it asks. All kinds share the server's
+ * versions, so who finds that out tells the others: kube_reflector_distrust().
  *
  * Which list is asked for, by resource version:
  * - ANY: "0", what the server has at hand. The first one: it may be a little old, the watch catches
@@ -312,6 +314,14 @@ static void list_again(struct kube_reflector *r, enum kube_query_origin origin)
 	r->go_on = NULL;
 }
 
+static void went_back(struct kube_reflector *r, const char *has)
+{
+	log_event(LOG_LEVEL_WARNING, "kube_version_went_back", "resource", r->label, "had",
+		  r->status.version, "has", has, NULL);
+	if (r->hooks.went_back)
+		r->hooks.went_back(r->arg);
+}
+
 static void page_done(struct kube_reflector *r)
 {
 	if (!r->list_from[0])
@@ -323,6 +333,8 @@ static void page_done(struct kube_reflector *r)
 		pause_then(r, ASK_LIST, 0);
 		return;
 	}
+	if (r->origin >= KUBE_QUERY_LATEST && is_older(r->list_from, r->status.version))
+		went_back(r, r->list_from);
 	if (!r->holes)
 		kube_keyset_sweep(r->keys, r->epoch, on_gone, r);
 	memcpy(r->status.version, r->list_from, sizeof(r->status.version));
@@ -336,8 +348,8 @@ static void page_done(struct kube_reflector *r)
 static void clock_read(struct kube_reflector *r)
 {
 	if (is_older(r->answer.version, r->status.version)) {
-		log_event(LOG_LEVEL_WARNING, "kube_version_went_back", "resource", r->label, "had",
-			  r->status.version, "has", r->answer.version, NULL);
+		went_back(r, r->answer.version);
+		on_version(r->answer.version, r);
 		list_again(r, KUBE_QUERY_LATEST);
 		set_state(r, KUBE_REFLECTOR_LISTING);
 		pause_then(r, ASK_LIST, 0);
@@ -474,6 +486,24 @@ void kube_reflector_hurry(struct kube_reflector *r)
 {
 	if (timer_running(r->timer))
 		r->late = timer_start(r->timer, 0) < 0;
+}
+
+void kube_reflector_distrust(struct kube_reflector *r)
+{
+	bool waits = r->asking == ASK_NOTHING;
+
+	/* A list that is under way is what we want, and no page of another time goes on with it. */
+	if (r->asking == ASK_LIST || (waits && r->go_on))
+		return;
+	kube_call_cancel(r->call);
+	r->call = NULL;
+	list_again(r, KUBE_QUERY_LATEST);
+	if (waits) {
+		r->next = ASK_LIST;
+		return;
+	}
+	set_state(r, KUBE_REFLECTOR_LISTING);
+	pause_then(r, ASK_LIST, 0);
 }
 
 static bool set_strings(struct kube_reflector *r, const struct kube_reflector_conf *conf)

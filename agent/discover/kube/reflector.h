@@ -55,6 +55,8 @@ struct kube_reflector_hooks {
 	void (*remove)(const char *namespace, const char *name, void *arg);
 	void (*synced)(void *arg);                                            /* may be NULL */
 	void (*state)(const struct kube_reflector_status *status, void *arg); /* may be NULL */
+	/* The server stands at an earlier version than this kind has seen; may be NULL. */
+	void (*went_back)(void *arg);
 };
 
 /* 0 in a number: the default, which stands beside it. Strings are copied. */
@@ -82,5 +84,8 @@ struct kube_reflector *kube_reflector_free(struct kube_reflector *r); /* tells n
 const struct kube_reflector_status *kube_reflector_status(const struct kube_reflector *r);
 /* Tries again now if it is waiting (a definition was installed, rights were granted). */
 void kube_reflector_hurry(struct kube_reflector *r);
+/* Another kind has found that the server's time went backwards: what this one stands at may be a
+ * version of a past that never was, so it lists anew. */
+void kube_reflector_distrust(struct kube_reflector *r);
 
 #endif

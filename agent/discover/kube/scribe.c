@@ -10,6 +10,12 @@
  * again: after silent_ms it is looked at by ourselves, and that is worth a line.
  *
  * What the server refuses as invalid waits for a new version however long; it is logged once.
+ *
+ * What is wanted follows from the objects and from the configuration. During a rollout two replicas
+ * may differ in the latter, and each would put its own words back as fast as the watch brings the
+ * other's; so would somebody else who writes the same conditions, or a definition that drops a
+ * field. So it is remembered of each object what was said last: the same once more, though it was
+ * written, is said at once the first time, and after pauses that double from then on.
  */
 #include "discover/kube/scribe.h"
 
@@ -18,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <uthash.h>
+#include <xxhash.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -26,9 +33,13 @@
 
 struct sent {
 	UT_hash_handle hh;
-	char *version;     /* of the object, as it was compared */
+	char *version;     /* of the object, as it was compared; NULL: the watch has shown it */
 	uint64_t ended_ns; /* the writer is through with it; 0: not yet */
 	bool refused;      /* as invalid */
+	bool written;
+	uint64_t said;     /* a hash of what was wanted */
+	uint64_t begun_ns; /* when it was */
+	unsigned undone;   /* how often the same was said in a row, the first time not counted */
 	char key[];        /* KIND/NAMESPACE/NAME */
 };
 
@@ -38,14 +49,21 @@ struct kube_scribe {
 	void (*again)(void *arg);
 	void *arg;
 	struct sent *sent;
-	struct timer *silence;
+	struct timer *silence, *pause;
 	uint64_t silent_ns;
-	bool waiting; /* somebody did not find room in the writer */
+	uint64_t pause_due; /* while its timer runs */
+	bool waiting;       /* somebody did not find room in the writer */
 };
 
 #define KEY_MAX     400
 #define SILENT_MS   10000
 #define SILENT_KEYS 3 /* so many are named in the log */
+
+/* Of what was undone, in parts of silent_ms, a tenth of it: the first pause, the longest, and how
+ * long it must have stood to begin anew. */
+#define PAUSE_LEAST 1
+#define PAUSE_MOST  30
+#define PAUSE_CALM  60
 
 static size_t make_key(char key[KEY_MAX], const char *plural, struct view namespace,
 		       struct view name)
@@ -61,6 +79,13 @@ static void forget(struct kube_scribe *s, struct sent *one)
 	HASH_DEL(s->sent, one);
 	free(one->version);
 	free(one);
+}
+
+/* The watch has shown it: there is nothing to wait for. */
+static void see(struct sent *one)
+{
+	free(one->version);
+	one->version = NULL;
 }
 
 static struct sent *remember(struct kube_scribe *s, const char *key, size_t len,
@@ -89,6 +114,7 @@ static struct sent *remember(struct kube_scribe *s, const char *key, size_t len,
 	one->version = copy;
 	one->ended_ns = 0;
 	one->refused = false;
+	one->written = false;
 	return one;
 }
 
@@ -108,7 +134,8 @@ static void log_refused(const struct kube_resource *resource, const char *namesp
 
 static bool is_silent(const struct kube_scribe *s, const struct sent *one, uint64_t now)
 {
-	return one->ended_ns && !one->refused && now - one->ended_ns >= s->silent_ns;
+	return one->version && one->ended_ns && !one->refused &&
+	       now - one->ended_ns >= s->silent_ns;
 }
 
 static void listen_for_silence(struct kube_scribe *s, uint64_t ended_ns)
@@ -120,7 +147,7 @@ static void listen_for_silence(struct kube_scribe *s, uint64_t ended_ns)
 		(void)!timer_start(s->silence, due > now ? due - now : 0);
 }
 
-/* Those whose watch has come were forgotten when it was compared. */
+/* Those whose watch has come lost their version when it was compared. */
 static void on_silence(void *arg)
 {
 	struct kube_scribe *s = arg;
@@ -133,7 +160,7 @@ static void on_silence(void *arg)
 			if (n++ < SILENT_KEYS)
 				log_event(LOG_LEVEL_WARNING, "kube_status_unseen", "object",
 					  one->key, "version", one->version, NULL);
-		} else if (one->ended_ns && !one->refused && one->ended_ns < next) {
+		} else if (one->version && one->ended_ns && !one->refused && one->ended_ns < next) {
 			next = one->ended_ns;
 		}
 	}
@@ -155,6 +182,7 @@ static void on_done(const struct kube_resource *resource, const char *namespace,
 	if (one) {
 		one->ended_ns = clock_mono_ns();
 		one->refused = result->failure == KUBE_INVALID;
+		one->written = result->failure == KUBE_OK;
 		listen_for_silence(s, one->ended_ns);
 	}
 	if (result->failure == KUBE_INVALID)
@@ -162,6 +190,89 @@ static void on_done(const struct kube_resource *resource, const char *namespace,
 	/* The newer version may be here already. */
 	if (result->failure == KUBE_CONFLICT)
 		s->again(s->arg);
+}
+
+/* --- the same once more --- */
+
+static uint64_t stir(uint64_t h, struct view v)
+{
+	return XXH3_64bits_withSeed(v.ptr ? v.ptr : "", v.len, h + (v.ptr != NULL));
+}
+
+static uint64_t stir_number(uint64_t h, int64_t n)
+{
+	return XXH3_64bits_withSeed(&n, sizeof(n), h);
+}
+
+static uint64_t stir_conditions(uint64_t h, const struct kube_conditions *c)
+{
+	h = stir_number(h, (int64_t)c->n);
+	for (size_t i = 0; i < c->n; i++) {
+		h = stir(h, c->items[i].type);
+		h = stir(h, c->items[i].reason);
+		h = stir(h, c->items[i].message);
+		h = stir_number(h, c->items[i].status);
+		h = stir_number(h, c->items[i].generation);
+	}
+	return h;
+}
+
+static uint64_t hash_status(const struct kube_status *s)
+{
+	uint64_t h = stir_conditions(0, &s->conditions);
+
+	for (size_t i = 0; i < s->naddresses; i++)
+		h = stir(stir(h, s->addresses[i].type), s->addresses[i].value);
+	for (size_t i = 0; i < s->nlisteners; i++) {
+		h = stir(h, s->listeners[i].name);
+		h = stir_number(h, (int64_t)s->listeners[i].attached * 2 +
+				       s->listeners[i].takes_routes);
+		h = stir_conditions(h, &s->listeners[i].conditions);
+	}
+	for (size_t i = 0; i < s->nparents; i++) {
+		const struct kube_status_parent *p = &s->parents[i];
+
+		h = stir(stir(stir(h, p->namespace), p->name), p->section);
+		h = stir_number(h, p->port);
+		h = stir_conditions(h, &p->conditions);
+	}
+	return h;
+}
+
+static bool is_same_again(const struct kube_scribe *s, const struct sent *one, uint64_t said,
+			  uint64_t now)
+{
+	return one && one->written && one->said == said &&
+	       now - one->begun_ns < s->silent_ns / 10 * PAUSE_CALM;
+}
+
+/* When @said may be said again. */
+static uint64_t pause_ends(const struct kube_scribe *s, const struct sent *one, uint64_t said,
+			   uint64_t now)
+{
+	uint64_t parts = PAUSE_LEAST;
+
+	if (!is_same_again(s, one, said, now) || !one->undone)
+		return now;
+	for (unsigned i = 1; i < one->undone && parts < PAUSE_MOST; i++)
+		parts *= 2;
+	return one->begun_ns + s->silent_ns / 10 * (parts < PAUSE_MOST ? parts : PAUSE_MOST);
+}
+
+static void on_pause(void *arg)
+{
+	struct kube_scribe *s = arg;
+
+	s->again(s->arg);
+}
+
+static void pause_until(struct kube_scribe *s, uint64_t due, uint64_t now)
+{
+	if (timer_running(s->pause) && s->pause_due <= due)
+		return;
+	s->pause_due = due;
+	/* Without memory for it the next change of any object does. */
+	(void)!timer_start(s->pause, due - now);
 }
 
 static void on_idle(void *arg)
@@ -186,8 +297,9 @@ struct kube_scribe *kube_scribe_new(struct kube_client *client, const struct kub
 	s->arg = arg;
 	s->silent_ns = (silent_ms ? silent_ms : SILENT_MS) * CLOCK_NS_PER_MS;
 	s->silence = timer_new(kube_client_base(client), on_silence, s);
+	s->pause = timer_new(kube_client_base(client), on_pause, s);
 	s->writer = kube_writer_new(client, conf, &hooks, s);
-	return s->silence && s->writer ? s : kube_scribe_free(s);
+	return s->silence && s->pause && s->writer ? s : kube_scribe_free(s);
 }
 
 struct kube_scribe *kube_scribe_free(struct kube_scribe *s)
@@ -204,12 +316,26 @@ struct kube_scribe *kube_scribe_free(struct kube_scribe *s)
 	}
 	if (s->silence)
 		timer_free(s->silence);
+	if (s->pause)
+		timer_free(s->pause);
 	free(s);
 	return NULL;
 }
 
+static void note(struct sent *one, uint64_t said, bool same, uint64_t now)
+{
+	one->undone = same ? one->undone + 1 : 0;
+	one->said = said;
+	one->begun_ns = now;
+	if (one->undone == 2)
+		log_event(LOG_LEVEL_WARNING, "kube_status_undone", "object", one->key, "effect",
+			  "it is written again after pauses that grow", "remedy",
+			  "see who else writes it: kubectl get -o yaml --show-managed-fields",
+			  NULL);
+}
+
 static int put(struct kube_scribe *s, const struct kube_entry *e, const char *key, size_t len,
-	       const char *patch)
+	       const char *patch, uint64_t said)
 {
 	/* An entry's strings are terminated. */
 	const struct kube_wish wish = {
@@ -219,9 +345,17 @@ static int put(struct kube_scribe *s, const struct kube_entry *e, const char *ke
 	    .patch = KUBE_PATCH_MERGE,
 	    .body = view_str(patch),
 	};
-	struct sent *one = remember(s, key, len, e->version);
-	int r = one ? kube_writer_put(s->writer, &wish) : -ENOMEM;
+	uint64_t now = clock_mono_ns();
+	struct sent *one = NULL;
+	bool same;
+	int r;
 
+	HASH_FIND(hh, s->sent, key, len, one);
+	same = is_same_again(s, one, said, now);
+	one = remember(s, key, len, e->version);
+	r = one ? kube_writer_put(s->writer, &wish) : -ENOMEM;
+	if (r == 0)
+		note(one, said, same, now);
 	if (r == -ENOBUFS)
 		s->waiting = true;
 	if (r < 0 && one)
@@ -237,24 +371,31 @@ static int compare(struct kube_scribe *s, const struct kube_wanted *w,
 	struct sent *one = NULL;
 	char key[KEY_MAX], *patch = NULL;
 	size_t len = make_key(key, resource->plural, w->namespace, w->name);
+	uint64_t mono = clock_mono_ns(), said, due;
 	int r;
 
 	if (!e || !len)
 		return 0;
 	HASH_FIND(hh, s->sent, key, len, one);
-	if (one && view_eq(view_str(one->version), e->version) &&
-	    !is_silent(s, one, clock_mono_ns()))
+	if (one && one->version && view_eq(view_str(one->version), e->version) &&
+	    !is_silent(s, one, mono))
 		return 0;
 	r = kube_status_diff(s->store, set, w, now, &patch);
 	if (r == KUBE_DIFF_PATCH) {
-		r = put(s, e, key, len, patch);
+		said = hash_status(&w->status);
+		due = pause_ends(s, one, said, mono);
+		r = 0;
+		if (due > mono)
+			pause_until(s, due, mono);
+		else
+			r = put(s, e, key, len, patch, said);
 		free(patch);
 		return r;
 	}
-	if (r == KUBE_DIFF_NONE && one) {
+	if (r == KUBE_DIFF_NONE && one && one->version) {
 		if (!one->ended_ns)
 			kube_writer_drop(s->writer, resource, e->namespace.ptr, e->name.ptr);
-		forget(s, one);
+		see(one);
 	}
 	return r < 0 ? r : 0;
 }

@@ -1,7 +1,8 @@
 /*
  * Writes what the status of our objects should say, once each: compares what is wanted with what
  * the store holds, and hands the difference to the writer. Two replicas that do this at the same
- * time come to rest: the second finds nothing to write.
+ * time come to rest: the second finds nothing to write; two that want different things, as they may
+ * while a configuration is rolled out, slow down.
  */
 #ifndef DISCOVER_KUBE_SCRIBE_H
 #define DISCOVER_KUBE_SCRIBE_H
@@ -13,8 +14,9 @@
 
 struct kube_scribe;
 
-/* @again: the writer has room again, an object was written from elsewhere meanwhile, or the watch
- * did not bring what was written for @silent_ms (0: ten seconds): compare once more when it suits.
+/* @again: the writer has room again, an object was written from elsewhere meanwhile, the watch did
+ * not bring what was written for @silent_ms (0: ten seconds), or what somebody has undone may be
+ * written again, which takes a tenth of that and more: compare once more when it suits.
  * Borrows all but @conf. NULL when memory is short. */
 struct kube_scribe *kube_scribe_new(struct kube_client *client, const struct kube_writer_conf *conf,
 				    struct kube_store *store, uint64_t silent_ms,

@@ -35,7 +35,7 @@ struct reflected {
 	long deadline_ms;
 
 	long held[API_OBJECTS];
-	int begins, syncs, upserts, removes, states, odd;
+	int begins, syncs, upserts, removes, states, odd, went_back;
 	bool trusting; /* a removal is not compared with the server */
 	enum kube_reflector_state state, seen[8];
 };
@@ -143,10 +143,16 @@ static inline struct kube_reflector_conf reflected_conf(void)
 	};
 }
 
+static inline void reflected_went_back(void *arg)
+{
+	((struct reflected *)arg)->went_back++;
+}
+
 static inline void reflected_start(struct reflected *w, struct kube_reflector_conf conf)
 {
-	static const struct kube_reflector_hooks hooks = {
-	    reflected_begin, reflected_upsert, reflected_remove, reflected_synced, reflected_state};
+	static const struct kube_reflector_hooks hooks = {reflected_begin,  reflected_upsert,
+							  reflected_remove, reflected_synced,
+							  reflected_state,  reflected_went_back};
 
 	w->r = kube_reflector_new(w->client, &conf, &hooks, w);
 	assert_non_null(w->r);

@@ -171,6 +171,7 @@ static void test_time_goes_back(void **state)
 	/* And it is in step with what happens from now on. */
 	api_event(w->api, 'A', 12, NULL);
 	reflected_run(w, reflected_same);
+	assert_int_equal(w->went_back, 1);
 	reflected_free(w);
 }
 
@@ -195,6 +196,45 @@ static void test_version_from_the_future(void **state)
 	assert_int_equal(w->removes, 1);
 	assert_non_null(reflected_asked(w, "?resourceVersion=1010", 0));
 	assert_non_null(reflected_asked(w, "?limit=7&resourceVersion=", 1));
+	assert_int_equal(w->went_back, 1);
+	reflected_free(w);
+}
+
+/* A past that never was, and the server has got to our version again: nothing of this kind shows
+ * it, and who is told so by another kind lists anew, whatever it is doing. */
+static void test_distrust(void **state)
+{
+	struct reflected *w = reflected_new();
+
+	(void)state;
+	reflected_populate(w, 10);
+	reflected_start(w, reflected_conf());
+	reflected_run(w, reflected_same);
+	w->trusting = true;
+	/* It watches. */
+	API_WITH(w->api, w->api->held[3] = 0);
+	kube_reflector_distrust(w->r);
+	reflected_run(w, reflected_same);
+	assert_int_equal(w->removes, 1);
+	assert_int_equal(w->syncs, 2);
+	assert_int_equal(w->went_back, 0);
+	api_event(w->api, 'M', 1, NULL);
+	reflected_run(w, reflected_same);
+	/* It lists, or waits for its turn: once is enough. */
+	API_WITH(w->api, w->api->held[4] = 0);
+	for (int i = 0; i < 3; i++)
+		kube_reflector_distrust(w->r);
+	reflected_run(w, reflected_same);
+	assert_int_equal(w->removes, 2);
+	assert_int_equal(w->syncs, 3);
+	/* It waits before it tries again, and would go on with a watch. */
+	API_WITH(w->api, w->api->held[5] = 0; w->api->watch_status = 503; w->api->watch_times = 3;
+		 w->api->list_status = 503; w->api->list_times = 3);
+	api_cut(w->api);
+	reflected_pass(w, 5);
+	kube_reflector_distrust(w->r);
+	reflected_run(w, reflected_same);
+	assert_int_equal(w->removes, 3);
 	reflected_free(w);
 }
 
@@ -337,6 +377,7 @@ int main(void)
 	    cmocka_unit_test(test_pages_expire),
 	    cmocka_unit_test(test_time_goes_back),
 	    cmocka_unit_test(test_version_from_the_future),
+	    cmocka_unit_test(test_distrust),
 	    cmocka_unit_test(test_unreadable),
 	    cmocka_unit_test(test_odd_events),
 	    cmocka_unit_test(test_cut_everywhere),
