@@ -1,6 +1,7 @@
 /*
  * discover/kube/scribe: what is written of wanted statuses, and what is not: once each, nothing in
- * between a write and the watch that shows it, and again when somebody else was faster.
+ * between a write and the watch that shows it, again when somebody else was faster, and slower when
+ * somebody undoes it.
  */
 #include "discover/kube/scribe.h"
 
@@ -375,6 +376,76 @@ static void test_removed(void **state)
 	stop(b);
 }
 
+/* Puts a status into the Gateway that somebody else wants there, of the same generation. */
+static void undo(struct bench *b)
+{
+	put(b->w, KUBE_GATEWAY, "default/inference-gateway", 1, 0,
+	    GATEWAY_SPEC ",'status':{'conditions':[{'type':'Accepted','status':'False',"
+			 "'reason':'Theirs','message':'','observedGeneration':1,"
+			 "'lastTransitionTime':'" NOW "'}]}");
+}
+
+/* A replica with another configuration, as in a rollout, undoes what is written: it is put back at
+ * once the first time, and after pauses from then on. */
+static void test_undone(void **state)
+{
+	struct bench *b = start_with(0, 600000);
+
+	(void)state;
+	compare(b);
+	run(b, 2);
+	show(b, 0);
+	show(b, 1);
+	compare(b);
+	assert_true(resting(b));
+	undo(b);
+	compare(b);
+	run(b, 3);
+	show(b, 2);
+	compare(b);
+	/* The pause is a minute here. */
+	for (int i = 0; i < 20; i++) {
+		undo(b);
+		compare(b);
+		assert_true(resting(b));
+	}
+	/* Something else is wanted: that is no repetition. */
+	b->w->set.naddresses = 0;
+	compare(b);
+	run(b, 4);
+	assert_non_null(strstr(b->server.body[3], "AddressNotAssigned"));
+	stop(b);
+}
+
+/* It is put back after the pause, without anything else that happens; the pause grows. */
+static void test_undone_after_pause(void **state)
+{
+	struct bench *b = start_with(0, 3000);
+	uint64_t begin = clock_mono_ns();
+
+	(void)state;
+	compare(b);
+	run(b, 2);
+	show(b, 0);
+	show(b, 1);
+	compare(b);
+	for (int n = 3; n <= 5; n++) {
+		undo(b);
+		b->again = 0;
+		compare(b);
+		while (n > 3 && !b->again && asked(b) < n)
+			event_base_loop(b->base, EVLOOP_ONCE);
+		compare(b);
+		run(b, n);
+		show(b, n - 1);
+		compare(b);
+		assert_true(resting(b));
+	}
+	/* 300 ms and 600 ms. */
+	assert_true(clock_mono_ns() - begin >= 900 * CLOCK_NS_PER_MS);
+	stop(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -385,6 +456,8 @@ int main(void)
 	    cmocka_unit_test(test_silence),
 	    cmocka_unit_test(test_full),
 	    cmocka_unit_test(test_removed),
+	    cmocka_unit_test(test_undone),
+	    cmocka_unit_test(test_undone_after_pause),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
