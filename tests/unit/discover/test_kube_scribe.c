@@ -431,11 +431,16 @@ static void test_undone_after_pause(void **state)
 	compare(b);
 	for (int n = 3; n <= 5; n++) {
 		undo(b);
+		compare(b);
+		/* From now on it is compared when it is asked for, and not else. */
 		b->again = 0;
-		compare(b);
-		while (n > 3 && !b->again && asked(b) < n)
+		while (asked(b) < n) {
 			event_base_loop(b->base, EVLOOP_ONCE);
-		compare(b);
+			if (!b->again)
+				continue;
+			b->again = 0;
+			compare(b);
+		}
 		run(b, n);
 		show(b, n - 1);
 		compare(b);
