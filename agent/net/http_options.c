@@ -20,7 +20,7 @@
 #include <string.h>
 #include <strings.h>
 
-#define RECEIVE_BUFFER (64L * 1024)
+#define RECEIVE_BUFFER (16L * 1024)
 #define STREAM_BUFFER  (16L * 1024)
 #define DNS_CACHE_S    10L /* names are looked up for new connections only */
 #define CA_CACHE_S     60L /* a changed CA file is seen after this */
