@@ -43,7 +43,8 @@ static void learn(struct retired *r, uint32_t pid, uint32_t former)
 {
 	if (!pid || (pid == r->current && former == r->former))
 		return;
-	if (r->current && r->current != former)
+	/* The first answer of a socket, be it another one than before, replaces nobody. */
+	if (former && r->current && r->current != former)
 		retire(r, r->current);
 	if (former)
 		retire(r, former);

@@ -216,6 +216,25 @@ static void test_gone_before_it_was_heard(void **state)
 	end(&s);
 }
 
+/* The agent was told of another socket: who answered the former one is not replaced. */
+static void test_another_socket(void **state)
+{
+	struct scene s = begin();
+	pid_t first = process(), other = process();
+
+	(void)state;
+	tick(&s, first, 0, 10 * S);
+	ask_for(&s, first, 10 * S);
+	tick(&s, 0, 0, 11 * S); /* the new one has not answered yet */
+	tick(&s, other, 0, 12 * S);
+	assert_int_equal(s.r.current, other);
+	assert_int_equal(s.r.n, 0);
+	assert_int_equal(s.r.given_up, 0);
+	finish(first);
+	finish(other);
+	end(&s);
+}
+
 static void test_many(void **state)
 {
 	struct scene s = begin();
@@ -239,10 +258,10 @@ static void test_many(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_replaced),  cmocka_unit_test(test_number_given_out_again),
-	    cmocka_unit_test(test_quick),     cmocka_unit_test(test_before_our_time),
-	    cmocka_unit_test(test_successor), cmocka_unit_test(test_gone_before_it_was_heard),
-	    cmocka_unit_test(test_many),
+	    cmocka_unit_test(test_replaced),       cmocka_unit_test(test_number_given_out_again),
+	    cmocka_unit_test(test_quick),          cmocka_unit_test(test_before_our_time),
+	    cmocka_unit_test(test_successor),      cmocka_unit_test(test_gone_before_it_was_heard),
+	    cmocka_unit_test(test_another_socket), cmocka_unit_test(test_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
