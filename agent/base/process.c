@@ -56,12 +56,14 @@ static bool origin_of(uint32_t pid, struct origin *ret)
 
 bool process_siblings(uint32_t a, uint32_t b)
 {
-	struct origin of_a, of_b;
+	struct origin of_a, of_b, of_parent;
 	pid_t group;
 
 	if (origin_of(a, &of_a) && origin_of(b, &of_b))
 		return of_a.parent > 0 && of_a.parent == of_b.parent &&
-		       strcmp(of_a.name, of_b.name) == 0;
+		       strcmp(of_a.name, of_b.name) == 0 &&
+		       origin_of((uint32_t)of_a.parent, &of_parent) &&
+		       strcmp(of_a.name, of_parent.name) == 0;
 	group = getpgid((pid_t)a);
 	return group > 0 && group == getpgid((pid_t)b) && group != getpgrp();
 }

@@ -10,9 +10,10 @@
 /* Whether there is such a process, be it another user's. */
 bool process_there(uint32_t pid);
 
-/* Whether both are children of one parent and run a program of the same name, as the workers of one
- * HAProxy master are. Where /proc does not tell (ProtectProc=, hidepid=), whether they are of one
- * process group that is not ours, as a service's are. False when in doubt. */
+/* Whether both are children of one parent and all three run a program of the same name, as a
+ * HAProxy master and its workers do; init or a supervisor may have begun several that are not.
+ * Where /proc does not tell (ProtectProc=, hidepid=), whether they are of one process group that is
+ * not ours, as a service's are. False when in doubt. */
 bool process_siblings(uint32_t a, uint32_t b);
 
 #endif

@@ -63,21 +63,41 @@ static void test_there(void **state)
 
 static void test_siblings(void **state)
 {
+	char name[16];
 	pid_t grandchild;
 	pid_t a = child("a) R 1 (b", NULL), b = child("a) R 1 (b", NULL), c = child("other", NULL);
 	pid_t d = child("a) R 1 (b", &grandchild);
 
 	(void)state;
+	assert_int_equal(prctl(PR_GET_NAME, name), 0);
+	assert_int_equal(prctl(PR_SET_NAME, "a) R 1 (b"), 0);
 	assert_true(process_siblings((uint32_t)a, (uint32_t)b));
 	assert_true(process_siblings((uint32_t)b, (uint32_t)a));
 	assert_true(process_siblings((uint32_t)a, (uint32_t)d));
 	assert_false(process_siblings((uint32_t)a, (uint32_t)c));
 	assert_false(process_siblings((uint32_t)a, (uint32_t)grandchild));
 	assert_false(process_siblings((uint32_t)a, (uint32_t)getpid()));
+	assert_int_equal(prctl(PR_SET_NAME, name), 0);
 	finish(d);
 	finish(a);
 	finish(b);
 	finish(c);
+}
+
+/* Two of one name that are no workers of one master: somebody else began them. */
+static void test_of_no_master(void **state)
+{
+	pid_t a = child("haproxy", NULL), b = child("haproxy", NULL);
+	char name[16];
+
+	(void)state;
+	assert_false(process_siblings((uint32_t)a, (uint32_t)b));
+	assert_int_equal(prctl(PR_GET_NAME, name), 0);
+	assert_int_equal(prctl(PR_SET_NAME, "haproxy"), 0);
+	assert_true(process_siblings((uint32_t)a, (uint32_t)b));
+	assert_int_equal(prctl(PR_SET_NAME, name), 0);
+	finish(a);
+	finish(b);
 }
 
 int main(void)
@@ -85,6 +105,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_there),
 	    cmocka_unit_test(test_siblings),
+	    cmocka_unit_test(test_of_no_master),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
