@@ -256,9 +256,22 @@ void tickets_count(const struct tickets *t, uint32_t peer, uint64_t before_ns, u
 	}
 }
 
-/* @slot NULL: on any. */
-static unsigned abandon(struct tickets *t, uint32_t peer, const uint32_t *slot, uint64_t before_ns,
-			uint32_t max)
+struct victims {
+	uint32_t peer;
+	bool others;          /* who is not @peer, instead; nobody is 0 */
+	const uint32_t *slot; /* NULL: on any */
+	uint64_t before_ns;
+};
+
+static bool is_victim(const struct tickets *t, const struct ticket *k, const struct victims *v)
+{
+	bool asked = v->others ? k->peer == 0 || k->peer != v->peer : k->peer == v->peer;
+
+	return asked && k->opened_ns < v->before_ns &&
+	       (!v->slot || (k->slot == *v->slot && is_owners(t, k)));
+}
+
+static unsigned abandon(struct tickets *t, const struct victims *v, uint32_t max)
 {
 	unsigned closed = 0;
 
@@ -270,9 +283,7 @@ static unsigned abandon(struct tickets *t, uint32_t peer, const uint32_t *slot, 
 			uint32_t state = atomic_load_explicit(&k->state, memory_order_acquire);
 			struct ticket_info info;
 
-			if (state && k->peer == peer && k->opened_ns < before_ns &&
-			    (!slot || (k->slot == *slot && is_owners(t, k))) &&
-			    close_slot(t, d, i, state, &info) == 0)
+			if (state && is_victim(t, k, v) && close_slot(t, d, i, state, &info) == 0)
 				closed++;
 		}
 	}
@@ -281,13 +292,20 @@ static unsigned abandon(struct tickets *t, uint32_t peer, const uint32_t *slot, 
 
 unsigned tickets_abandon(struct tickets *t, uint32_t peer, uint64_t before_ns)
 {
-	return abandon(t, peer, NULL, before_ns, UINT32_MAX);
+	return abandon(t, &(struct victims){.peer = peer, .before_ns = before_ns}, UINT32_MAX);
+}
+
+unsigned tickets_abandon_others(struct tickets *t, uint32_t peer, uint64_t before_ns)
+{
+	return abandon(t, &(struct victims){.peer = peer, .others = true, .before_ns = before_ns},
+		       UINT32_MAX);
 }
 
 unsigned tickets_abandon_at(struct tickets *t, uint32_t peer, uint32_t slot, uint64_t before_ns,
 			    uint32_t max)
 {
-	return abandon(t, peer, &slot, before_ns, max);
+	return abandon(t, &(struct victims){.peer = peer, .slot = &slot, .before_ns = before_ns},
+		       max);
 }
 
 static int by_key(const void *a, const void *b)

@@ -51,7 +51,11 @@ void tickets_count(const struct tickets *t, uint32_t peer, uint64_t before_ns, u
  * many. Looks at every slot. Control thread. */
 unsigned tickets_abandon(struct tickets *t, uint32_t peer, uint64_t before_ns);
 
-/* The same on endpoint @slot alone, and at most @max of them. */
+/* Closes what was asked for before @before_ns by anybody but process @peer (0: by anybody); how
+ * many. Looks at every slot. Control thread. */
+unsigned tickets_abandon_others(struct tickets *t, uint32_t peer, uint64_t before_ns);
+
+/* Closes that of process @peer on endpoint @slot alone, and at most @max of them. */
 unsigned tickets_abandon_at(struct tickets *t, uint32_t peer, uint32_t slot, uint64_t before_ns,
 			    uint32_t max);
 

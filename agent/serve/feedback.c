@@ -453,22 +453,21 @@ struct feedback *feedback_free(struct feedback *f)
 
 /*
  * The process whose ring fell silent is not the one that answers now. The new one's ring may have
- * come before the old one's went, and the old one still sends requests that it had accepted. A
- * ticket too many that goes here is not lost: the scrape counts its request as another's. What the
- * runtime socket said before the silence, the dead one may have said.
+ * come before the old one's went, and the old one still sends requests that it had accepted. What
+ * is known to be the new one's stays; of the others, a ticket too many that goes here is not lost:
+ * the scrape counts its request as another's. What the runtime socket said before the silence, the
+ * dead one may have said.
  */
-static void bury(struct feedback *f, uint64_t now_ns, uint64_t haproxy_start_ns,
-		 uint64_t haproxy_seen_ns)
+static void bury(struct feedback *f, uint64_t now_ns, const struct feedback_haproxy *h)
 {
 	uint64_t until = f->silent_ns + BURY_NS;
 
-	if (!f->silent_ns || f->nstreams == 0 || now_ns < until || !haproxy_start_ns ||
-	    haproxy_seen_ns <= f->silent_ns)
+	if (!f->silent_ns || f->nstreams == 0 || now_ns < until || !h->start_ns ||
+	    h->seen_ns <= f->silent_ns)
 		return;
 	/* Its uptime is told in whole seconds. */
-	if (haproxy_start_ns + CLOCK_NS_PER_S >= f->silent_ns)
-		f->counts.orphaned +=
-		    tickets_expire(f->env.tickets, now_ns, now_ns - until, UINT32_MAX);
+	if (h->start_ns + CLOCK_NS_PER_S >= f->silent_ns)
+		f->counts.orphaned += tickets_abandon_others(f->env.tickets, h->pid, until);
 	f->silent_ns = 0;
 }
 
@@ -498,7 +497,7 @@ static void mind_silence(struct feedback *f, uint64_t now_ns)
 }
 
 void feedback_tick(struct feedback *f, uint64_t now_ns, uint64_t ticket_age_ns,
-		   uint64_t haproxy_start_ns, uint64_t haproxy_seen_ns)
+		   const struct feedback_haproxy *h)
 {
 	struct log_line l;
 
@@ -507,7 +506,7 @@ void feedback_tick(struct feedback *f, uint64_t now_ns, uint64_t ticket_age_ns,
 			evconnlistener_enable(f->ears[i].listener);
 	if (f->nlost)
 		reclaim(f);
-	bury(f, now_ns, haproxy_start_ns, haproxy_seen_ns);
+	bury(f, now_ns, h);
 	f->counts.expired += tickets_expire(f->env.tickets, now_ns, ticket_age_ns, EXPIRE_BUDGET);
 	mind_silence(f, now_ns);
 	if (f->counts.expired == f->expired_told)

@@ -45,10 +45,14 @@ struct feedback *feedback_new(const struct feedback_env *env, const struct confi
 struct feedback *feedback_free(struct feedback *f);
 /* One line, as if it had arrived. */
 void feedback_line(struct feedback *f, struct view line);
-/* Closes tickets that no line will close; to be called every second or so. @haproxy_start_ns: when
- * the HAProxy process began that answered at @haproxy_seen_ns, both monotonic; 0: not known. */
+/* What the runtime socket tells of its HAProxy; 0: not known. */
+struct feedback_haproxy {
+	uint32_t pid;               /* the worker that answers */
+	uint64_t start_ns, seen_ns; /* when it began, and when it answered last; monotonic */
+};
+/* Closes tickets that no line will close; to be called every second or so. */
 void feedback_tick(struct feedback *f, uint64_t now_ns, uint64_t ticket_age_ns,
-		   uint64_t haproxy_start_ns, uint64_t haproxy_seen_ns);
+		   const struct feedback_haproxy *h);
 void feedback_counts(const struct feedback *f, struct feedback_counts *ret);
 
 /* Requests are under way, their ends come by a ring, and no ring is connected. */

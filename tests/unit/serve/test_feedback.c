@@ -362,14 +362,14 @@ static void tickets_that_haproxy_never_learned(void **state)
 	e->now += S / 100;
 	feedback_line(e->feedback, view_str(line_of(0, "<NOSRV>", 503, "CD", 77)));
 	assert_int_equal(tickets_open(e->tickets), 2);
-	feedback_tick(e->feedback, e->now, 3600 * S, 0, 0);
+	feedback_tick(e->feedback, e->now, 3600 * S, &(struct feedback_haproxy){0});
 	assert_int_equal(tickets_open(e->tickets), 1);
 	assert_int_equal(counts(e).reclaimed, 1);
 	assert_int_equal(view_of(e, 0).open, 0);
 	/* An old ticket of the same number, of another life of HAProxy, is not meant. */
 	e->now += 60 * S;
 	feedback_line(e->feedback, view_str(line_of(0, "<NOSRV>", 503, "CD", 78)));
-	feedback_tick(e->feedback, e->now, 3600 * S, 0, 0);
+	feedback_tick(e->feedback, e->now, 3600 * S, &(struct feedback_haproxy){0});
 	assert_int_equal(tickets_open(e->tickets), 1);
 	demolish(e);
 }
@@ -384,20 +384,20 @@ static void nobody_tells(void **state)
 	for (int i = 0; i < 49; i++)
 		(void)open_on(e, 0, 0);
 	for (int i = 0; i < 3; i++, e->now += 60 * S)
-		feedback_tick(e->feedback, e->now, 3600 * S, 0, 0);
+		feedback_tick(e->feedback, e->now, 3600 * S, &(struct feedback_haproxy){0});
 	assert_int_equal(counts(e).silences, 0); /* so few may be long ones */
 	last = open_on(e, 0, 0);
-	feedback_tick(e->feedback, e->now - 1, 3600 * S, 0, 0);
+	feedback_tick(e->feedback, e->now - 1, 3600 * S, &(struct feedback_haproxy){0});
 	assert_int_equal(counts(e).silences, 0);
 	for (int i = 0; i < 3; i++, e->now += 60 * S)
-		feedback_tick(e->feedback, e->now, 3600 * S, 0, 0);
+		feedback_tick(e->feedback, e->now, 3600 * S, &(struct feedback_haproxy){0});
 	assert_int_equal(counts(e).silences, 1);
 	feedback_line(e->feedback, view_str(line_of(last, "a1", 200, "--", 0)));
 	(void)open_on(e, 0, 0);
-	feedback_tick(e->feedback, e->now, 3600 * S, 0, 0);
+	feedback_tick(e->feedback, e->now, 3600 * S, &(struct feedback_haproxy){0});
 	assert_int_equal(counts(e).silences, 1);
 	e->now += 60 * S;
-	feedback_tick(e->feedback, e->now, 3600 * S, 0, 0);
+	feedback_tick(e->feedback, e->now, 3600 * S, &(struct feedback_haproxy){0});
 	assert_int_equal(counts(e).silences, 2);
 	demolish(e);
 }
@@ -410,10 +410,10 @@ static void tickets_grow_old(void **state)
 	(void)open_on(e, 0, 0);
 	e->now += 3600 * S;
 	(void)open_on(e, 1, 0);
-	feedback_tick(e->feedback, e->now, 3600 * S, 0, 0);
+	feedback_tick(e->feedback, e->now, 3600 * S, &(struct feedback_haproxy){0});
 	assert_int_equal(counts(e).expired, 0);
 	e->now += 1;
-	feedback_tick(e->feedback, e->now, 3600 * S, 0, 0);
+	feedback_tick(e->feedback, e->now, 3600 * S, &(struct feedback_haproxy){0});
 	assert_int_equal(counts(e).expired, 1);
 	assert_int_equal(view_of(e, 0).open, 0);
 	assert_int_equal(view_of(e, 1).open, 1);
@@ -439,17 +439,43 @@ static void a_haproxy_that_died(void **state)
 	ring = dial(e->port, SOCK_STREAM);
 	settle(e);
 	e->now += S * 3 / 2;
-	feedback_tick(e->feedback, e->now, 3600 * S, born, seen);
+	feedback_tick(e->feedback, e->now, 3600 * S, &(struct feedback_haproxy){0, born, seen});
 	assert_int_equal(counts(e).orphaned, 0);
 	(void)open_on(e, 1, 0);
 	/* Now it was asked: another process, a second old. */
 	born = e->now - S;
 	e->now += S / 2;
-	feedback_tick(e->feedback, e->now, 3600 * S, born, e->now);
+	feedback_tick(e->feedback, e->now, 3600 * S, &(struct feedback_haproxy){0, born, e->now});
 	assert_int_equal(counts(e).orphaned, 1);
 	assert_int_equal(view_of(e, 0).open, 0);
 	assert_int_equal(view_of(e, 1).open, 1);
 	close(ring);
+	demolish(e);
+}
+
+/* The old worker's ring falls silent when the new one has begun to ask: what the new one asked for
+ * is its own to tell. */
+static void a_haproxy_that_was_reloaded(void **state)
+{
+	enum { OLD = 77, NEW = 78 };
+	struct ear *e = build();
+	struct feedback_haproxy h = {.pid = NEW, .start_ns = e->now};
+	int ring = dial(e->port, SOCK_STREAM), next = dial(e->port, SOCK_STREAM);
+
+	(void)state;
+	assert_true(ticket_open(e->tickets, 0, e->slots[0], 0, 0, OLD, e->now) > 0);
+	assert_true(ticket_open(e->tickets, 0, e->slots[1], 0, 0, NEW, e->now) > 0);
+	assert_true(ticket_open(e->tickets, 0, e->slots[2], 0, 0, 0, e->now) > 0);
+	settle(e);
+	e->now += S / 2;
+	close(ring);
+	settle(e);
+	e->now += S * 3 / 2;
+	h.seen_ns = e->now;
+	feedback_tick(e->feedback, e->now, 3600 * S, &h);
+	assert_int_equal(counts(e).orphaned, 2);
+	assert_int_equal(view_of(e, 1).open, 1);
+	close(next);
 	demolish(e);
 }
 
@@ -468,7 +494,8 @@ static void a_ring_that_reconnects(void **state)
 	settle(e);
 	for (unsigned i = 0; i < 5; i++) {
 		e->now += S;
-		feedback_tick(e->feedback, e->now, 3600 * S, born, e->now);
+		feedback_tick(e->feedback, e->now, 3600 * S,
+			      &(struct feedback_haproxy){0, born, e->now});
 	}
 	assert_int_equal(counts(e).orphaned, 0);
 	assert_int_equal(tickets_open(e->tickets), 1);
@@ -508,7 +535,7 @@ static void out_of_descriptors(void **state)
 	/* The door for streams is shut: one event, that of the datagrams, is left. */
 	assert_int_equal(event_base_get_num_events(e->base, EVENT_BASE_COUNT_ADDED), 1);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
-	feedback_tick(e->feedback, e->now, 3600 * S, 0, 0);
+	feedback_tick(e->feedback, e->now, 3600 * S, &(struct feedback_haproxy){0});
 	pump(e, 1);
 	assert_int_equal(tickets_open(e->tickets), 0);
 	close(knock);
@@ -560,6 +587,7 @@ int main(void)
 	    cmocka_unit_test(nobody_tells),
 	    cmocka_unit_test(tickets_grow_old),
 	    cmocka_unit_test(a_haproxy_that_died),
+	    cmocka_unit_test(a_haproxy_that_was_reloaded),
 	    cmocka_unit_test(a_ring_that_reconnects),
 	    cmocka_unit_test(out_of_descriptors),
 	    cmocka_unit_test(a_unix_socket),
