@@ -250,13 +250,27 @@ def one_version(version, seconds, seed):
     return not problems
 
 
+def tell_old_workers(s):
+    """What keeps those that a reload has left behind."""
+    now = s.h.worker_pid()
+    for pid in s.h.worker_pids():
+        if pid != now:
+            told = s.h.runtime(f"@!{pid} show sess all", name="master.sock")
+            print(f"  old worker {pid}:\n" + "".join(f"    {line}\n" for line in told.splitlines()[:120]),
+                  flush=True)
+
+
 def at_rest(s):
     """What is left when nothing goes on any more."""
     problems = []
     try:
         s.sims.settle()
         until(lambda: s.agent.tickets() == 0, 60, "no ticket is left")
-        until(lambda: len(s.h.worker_pids()) == 1, 60, "the old HAProxies are gone")
+        try:
+            until(lambda: len(s.h.worker_pids()) == 1, 60, "the old HAProxies are gone")
+        except AssertionError:
+            tell_old_workers(s)
+            raise
         calm(s)
         until(lambda: s.agent.tickets() == 0, 30, "no ticket is left")
         time.sleep(3)

@@ -158,15 +158,17 @@ class HAProxy:
                 time.sleep(0.02)
         raise RuntimeError(f"haproxy {self.version} did not start:\n{self.log()}")
 
-    def runtime(self, command, timeout=5):
-        """One command on the runtime socket, and its answer."""
+    def runtime(self, command, timeout=5, name="admin.sock"):
+        """One command on the runtime socket, or the master's, and its answer."""
         # Long folder names would not fit into sun_path: go by /proc/self/fd.
         fd = os.open(self.dir_outside, os.O_PATH)
         try:
             with socket.socket(socket.AF_UNIX) as s:
                 s.settimeout(timeout)
-                s.connect(f"/proc/self/fd/{fd}/admin.sock")
+                s.connect(f"/proc/self/fd/{fd}/{name}")
                 s.sendall(command.encode() + b"\n")
+                if name == "master.sock":  # which goes on with the next one
+                    s.shutdown(socket.SHUT_WR)
                 parts = []
                 while part := s.recv(65536):
                     parts.append(part)
