@@ -5,6 +5,7 @@
 #include "serve/retired.h"
 
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,6 +56,7 @@ static pid_t process(void)
 
 	assert_true(pid >= 0);
 	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* where a case fails before it ends them */
 		pause();
 		_exit(0);
 	}
