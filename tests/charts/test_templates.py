@@ -38,6 +38,18 @@ def test_golden(name, request):
         assert now == f.read(), "if that is as it should be: pytest tests/charts --golden"
 
 
+@pytest.mark.parametrize("name", charts.RENDERS)
+def test_names_of_digits_are_names(name):
+    """A release, a namespace may be called so; YAML would take them for numbers."""
+    chart = os.path.join(charts.CHARTS, charts.RENDERS[name][0])
+    text = charts.helm("template", "123", chart, "-n", "456", "-f", charts.values_file(name)).stdout
+    for obj in charts.parse(text):
+        meta = obj["metadata"]
+        words = [meta["name"], meta.get("namespace", ""), *meta.get("labels", {}).values(),
+                 *(obj.get("spec") or {}).get("selector", {}).get("matchLabels", {}).values()]
+        assert all(isinstance(w, str) for w in words), words
+
+
 @pytest.mark.parametrize("chart", [charts.GATEWAY, charts.POOL])
 def test_lint(chart):
     given = [x for n, (c, _) in charts.RENDERS.items() if c == chart for x in [n]]

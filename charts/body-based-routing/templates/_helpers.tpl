@@ -5,7 +5,7 @@
 
 {{- define "bbr.selector" -}}
 app: {{ include "bbr.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "bbr.labels" -}}
