@@ -11,6 +11,9 @@
  *
  * A kind is logged when its state changes between well and not well, once each time, whatever the
  * number of tries in between.
+ *
+ * What found no room under kubernetes.max_objects is not kept anywhere, so when others have gone
+ * its kind is listed anew.
  */
 #include "discover/kube/mirror.h"
 
@@ -21,11 +24,15 @@
 
 #include "base/log.h"
 #include "discover/kube/access.h"
+#include "net/timer.h"
+
+#define REFILL_NS 2000000000u /* many that go together make room for one list */
 
 struct watched {
 	struct kube_mirror *mirror;
 	struct kube_reflector *reflector;
 	enum kube_kind kind;
+	bool left_out;     /* something, for kubernetes.max_objects, since it was listed last */
 	bool ill;          /* what was logged last */
 	uint64_t failures; /* all there were; the reflector counts those in a row */
 	unsigned in_a_row;
@@ -42,6 +49,7 @@ struct kube_mirror {
 	struct watched *watched;
 	size_t max_objects;
 	uint64_t left_out;
+	struct timer *timer; /* of refill() */
 };
 
 /* --- what reflectors tell --- */
@@ -71,18 +79,20 @@ static size_t count_all(const struct kube_mirror *m)
 }
 
 /* Past the maximum nobody new comes in. */
-static bool is_left_out(struct kube_mirror *m, enum kube_kind kind, const cJSON *object)
+static bool is_left_out(struct watched *w, const cJSON *object)
 {
+	struct kube_mirror *m = w->mirror;
+	enum kube_kind kind = w->kind;
 	struct view namespace, name;
 	struct log_line l;
 
 	if (count_all(m) < m->max_objects)
 		return false;
 	name_of(object, &namespace, &name);
-	if (!namespace.ptr)
-	namespace = VIEW_LIT("");
-	if (name.ptr && kube_store_find(m->store, kind, namespace, name))
+	if (name.ptr &&
+	    kube_store_find(m->store, kind, namespace.ptr ? namespace : VIEW_LIT(""), name))
 		return false;
+	w->left_out = true;
 	if (m->left_out++)
 		return true;
 	log_begin(&l, LOG_LEVEL_ERROR, "kube_full");
@@ -93,6 +103,40 @@ static bool is_left_out(struct kube_mirror *m, enum kube_kind kind, const cJSON 
 	log_str(&l, "remedy", "raise kubernetes.max_objects");
 	log_end(&l);
 	return true;
+}
+
+/* Lists again what was left out, now that there is room. Who lists already is left to end that. */
+static void refill(void *arg)
+{
+	struct kube_mirror *m = arg;
+	bool later = false;
+
+	for (size_t i = 0; i < m->n && count_all(m) < m->max_objects; i++) {
+		struct watched *w = &m->watched[i];
+
+		if (!w->left_out)
+			continue;
+		if (kube_reflector_status(w->reflector)->state == KUBE_REFLECTOR_LISTING) {
+			later = true;
+			continue;
+		}
+		w->left_out = false;
+		kube_reflector_distrust(w->reflector);
+	}
+	if (later && timer_start(m->timer, REFILL_NS) < 0)
+		return; /* the next removal starts it */
+}
+
+static void refill_soon(struct kube_mirror *m)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < m->n; i++)
+		any |= m->watched[i].left_out;
+	if (!any || timer_running(m->timer) || count_all(m) >= m->max_objects)
+		return;
+	if (timer_start(m->timer, REFILL_NS) < 0)
+		return; /* the next removal tries again */
 }
 
 static void log_refused(enum kube_kind kind, const cJSON *object, const char *error)
@@ -117,7 +161,7 @@ static void on_upsert(const cJSON *object, void *arg)
 	const char *error = NULL;
 	int r;
 
-	if (is_left_out(m, w->kind, object))
+	if (is_left_out(w, object))
 		return;
 	r = kube_store_upsert(m->store, w->kind, object, &change, &error);
 	if (r < 0)
@@ -134,6 +178,7 @@ static void on_remove(const char *namespace, const char *name, void *arg)
 	struct kube_mirror *m = w->mirror;
 	enum kube_change change = kube_store_remove(m->store, w->kind, namespace, name);
 
+	refill_soon(m);
 	m->hooks.removed(w->kind, namespace, name, m->hooks.arg);
 	if (change != KUBE_SAME)
 		m->hooks.changed(w->kind, change, m->hooks.arg);
@@ -340,13 +385,12 @@ int kube_mirror_check(const struct config *conf, FILE *err)
 
 static char *own_namespace(const struct kube_mirror *m, const struct config *conf)
 {
-	const char *namespace = conf->kubernetes.namespace;
+	const char *env = getenv("POD_NAMESPACE");
+	const char *told = kube_access_namespace(m->access);
 
-	if (!namespace)
-	namespace = getenv("POD_NAMESPACE");
-	if (!namespace || !*namespace)
-	namespace = kube_access_namespace(m->access);
-	return strdup(namespace ? namespace : "default");
+	if (conf->kubernetes.namespace && *conf->kubernetes.namespace)
+		return strdup(conf->kubernetes.namespace);
+	return strdup(env && *env ? env : told ? told : "default");
 }
 
 int kube_mirror_new(struct event_base *base, const struct config *conf,
@@ -368,7 +412,8 @@ int kube_mirror_new(struct event_base *base, const struct config *conf,
 	m->namespace = own_namespace(m, conf);
 	m->store = kube_store_new(&store);
 	m->client = kube_client_new(base, m->access);
-	r = m->namespace && m->store && m->client ? watch_all(m, conf) : -ENOMEM;
+	m->timer = timer_new(base, refill, m);
+	r = m->namespace && m->store && m->client && m->timer ? watch_all(m, conf) : -ENOMEM;
 	if (r < 0) {
 		kube_mirror_free(m);
 		return r;
@@ -384,6 +429,7 @@ struct kube_mirror *kube_mirror_free(struct kube_mirror *m)
 	for (size_t i = 0; i < m->n; i++)
 		kube_reflector_free(m->watched[i].reflector);
 	free(m->watched);
+	timer_free(m->timer);
 	if (m->client)
 		kube_client_free(m->client);
 	if (m->store)

@@ -28,12 +28,15 @@ struct page {
 	const char *path;
 	int status;
 	const char *body;
+	const char *watch; /* what the first watch says before it is silent, or NULL */
+	const char *later; /* the list from then on */
 };
 
 struct server {
 	pthread_mutex_t lock;
 	struct peer *peer;
 	struct page pages[4]; /* what is none of these is empty */
+	bool watched[4];
 	char asked[256][200];
 	int n;
 };
@@ -59,18 +62,27 @@ static void serve(struct peer *p, int fd, int nth)
 	(void)nth;
 	while (peer_read_head(p, fd, head, sizeof(head))) {
 		const char *target = strchr(head, ' ') + 1;
-		struct page page = {"", 200, empty};
+		bool watch = memmem(target, strcspn(target, " "), "watch=", 6);
+		struct page page = {.status = 200, .body = empty};
 
 		pthread_mutex_lock(&s->lock);
 		if (s->n < 256)
 			snprintf(s->asked[s->n++], sizeof(s->asked[0]), "%.*s",
 				 (int)strcspn(target, " "), target);
 		for (size_t i = 0; i < 4 && s->pages[i].path; i++)
-			if (strncmp(target, s->pages[i].path, strlen(s->pages[i].path)) == 0)
+			if (strncmp(target, s->pages[i].path, strlen(s->pages[i].path)) == 0) {
 				page = s->pages[i];
+				if (s->watched[i]) {
+					page.watch = NULL;
+					page.body = page.later ? page.later : page.body;
+				}
+				s->watched[i] |= watch;
+			}
 		pthread_mutex_unlock(&s->lock);
-		if (page.status == 200 && memmem(target, strcspn(target, " "), "watch=", 6)) {
-			peer_mute(p, fd, 0);
+		if (page.status == 200 && watch) {
+			if (!page.watch ||
+			    (peer_say(fd, "HTTP/1.1 200 OK\r\n\r\n") && peer_say(fd, page.watch)))
+				peer_mute(p, fd, 0);
 			return;
 		}
 		if (!peer_answer(fd, page.status, "", page.body, strlen(page.body)))
@@ -236,14 +248,15 @@ static void test_missing_and_forbidden(void **state)
 {
 	static const struct page absent = {
 	    "/apis/gateway.networking.k8s.io/v1/referencegrants", 404,
-	    "{\"kind\":\"Status\",\"reason\":\"NotFound\",\"code\":404}"};
+	    "{\"kind\":\"Status\",\"reason\":\"NotFound\",\"code\":404}", NULL, NULL};
 	static const struct page absent_beta = {
 	    "/apis/gateway.networking.k8s.io/v1beta1/referencegrants", 404,
-	    "{\"kind\":\"Status\",\"reason\":\"NotFound\",\"code\":404}"};
+	    "{\"kind\":\"Status\",\"reason\":\"NotFound\",\"code\":404}", NULL, NULL};
 	static const struct page forbidden = {
 	    PODS, 403,
 	    "{\"kind\":\"Status\",\"message\":\"pods is forbidden\",\"reason\":\"Forbidden\","
-	    "\"code\":403}"};
+	    "\"code\":403}",
+	    NULL, NULL};
 	const struct page two[] = {absent, absent_beta};
 	const struct page three[] = {absent, absent_beta, forbidden};
 	struct bench *b = start(two, 2, "");
@@ -273,14 +286,16 @@ static void test_missing_and_forbidden(void **state)
 #define PODS_OF(items)                                                                             \
 	"{\"kind\":\"PodList\",\"metadata\":{\"resourceVersion\":\"5\"},\"items\":[" items "]}"
 
+#define FOUR(a, b, c, d) POD(a) "," POD(b) "," POD(c) "," POD(d)
+#define TWO_TO_9         FOUR("p2", "p3", "p4", "p5") "," FOUR("p6", "p7", "p8", "p9")
+#define TEN_TO_17        FOUR("p10", "p11", "p12", "p13") "," FOUR("p14", "p15", "p16", "p17")
+#define SIXTEEN          TWO_TO_9 "," TEN_TO_17
+
 /* Past the maximum nobody new comes in, and who is there stays. */
 static void test_too_many(void **state)
 {
 	static const struct page many[] = {
-	    {PODS, 200,
-	     PODS_OF(POD("p1") "," POD("p2") "," POD("p3") "," POD("p4") "," POD("p5") "," POD("p6") "," POD("p7") "," POD("p8") "," POD("p9") "," POD(
-		 "p10") "," POD("p11") "," POD("p12") "," POD("p13") "," POD("p14") "," POD("p1"
-											    "5") "," POD("p16") "," POD("p17") "," POD("p18"))}};
+	    {PODS, 200, PODS_OF(POD("p1") "," SIXTEEN "," POD("p18")), NULL, NULL}};
 	struct bench *b = start(many, 1, "  routing: models\n  max_objects: 16\n");
 
 	(void)state;
@@ -288,6 +303,29 @@ static void test_too_many(void **state)
 	assert_int_equal(kind_of(b, KUBE_POD).objects, 16);
 	assert_int_equal(kube_mirror_left_out(b->m), 2);
 	assert_int_equal(b->changed[KUBE_POD], 16);
+	stop(b);
+}
+
+static bool has_p17(struct bench *b)
+{
+	return kube_store_find(kube_mirror_store(b->m), KUBE_POD, view_str("a"), view_str("p17")) !=
+	       NULL;
+}
+
+/* Who was left out comes in when others have gone: the watch never tells of it again. */
+static void test_room_again(void **state)
+{
+	static const struct page many[] = {{PODS, 200, PODS_OF(POD("p1") "," SIXTEEN),
+					    "{\"type\":\"DELETED\",\"object\":" POD("p1") "}\n",
+					    PODS_OF(SIXTEEN)}};
+	struct bench *b;
+
+	(void)state;
+	b = start(many, 1, "  routing: models\n  max_objects: 16\n");
+	run(b, is_synced);
+	assert_false(has_p17(b));
+	run(b, has_p17);
+	assert_true(has_p17(b));
 	stop(b);
 }
 
@@ -344,8 +382,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_what_is_asked), cmocka_unit_test(test_missing_and_forbidden),
-	    cmocka_unit_test(test_too_many),      cmocka_unit_test(test_namespace),
-	    cmocka_unit_test(test_check),
+	    cmocka_unit_test(test_too_many),      cmocka_unit_test(test_room_again),
+	    cmocka_unit_test(test_namespace),     cmocka_unit_test(test_check),
 	};
 
 	return cmocka_run_group_tests(tests, setup, folder_drop);
