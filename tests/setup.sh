@@ -56,9 +56,9 @@ missing_packages() {
 	done <"$ROOT/tests/packages.txt"
 }
 
-# Debian starts a service when it installs it. HAProxy's and etcd's must stay as they were found:
-# where one is new, policy-rc.d forbids the start and the links that would start it at the next boot
-# are taken back; what was there before apt does not touch.
+# Debian starts a service when it installs it. HAProxy's, etcd's and Prometheus's must stay as they
+# were found: where one is new, policy-rc.d forbids the start and the links that would start it at
+# the next boot are taken back; what was there before apt does not touch.
 install_packages() {
 	local list status=0 policy=/usr/sbin/policy-rc.d saved='' fresh='' service
 	list=$(missing_packages "$@")
@@ -68,6 +68,7 @@ install_packages() {
 	as_root true || fail "root or sudo is needed once, to install: $list"
 	case " $list " in *" haproxy "*) fresh="haproxy" ;; esac
 	case " $list " in *" etcd-server "*) fresh="$fresh etcd" ;; esac
+	case " $list " in *" prometheus "*) fresh="$fresh prometheus" ;; esac
 	if as_root test -e $policy; then
 		saved=$policy.before-spoa
 		as_root mv $policy $saved

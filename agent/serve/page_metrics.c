@@ -223,11 +223,10 @@ static void write_scrapes(FILE *out, enum metric m, const struct pool *p,
 		prom_sample(out, m, (double)s->scrapes, "pool", p->name, "endpoint", e->name, NULL);
 		return;
 	}
+	/* Those that never happened too: rate() does not see the step by which a series begins. */
 	for (int o = SCRAPE_CONNECT; o < SCRAPE_OUTCOMES; o++)
-		if (s->outcomes[o] > 0)
-			prom_sample(out, m, (double)s->outcomes[o], "pool", p->name, "endpoint",
-				    e->name, "kind", scrape_outcome_name((enum scrape_outcome)o),
-				    NULL);
+		prom_sample(out, m, (double)s->outcomes[o], "pool", p->name, "endpoint", e->name,
+			    "kind", scrape_outcome_name((enum scrape_outcome)o), NULL);
 }
 
 static void write_endpoints(FILE *out, const struct control *c)
