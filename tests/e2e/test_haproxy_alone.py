@@ -221,8 +221,22 @@ backend phi4
 """
 
 
+# Somebody whose defaults are for TCP, and who has more of everything.
+EXISTING_TCP = (EXISTING
+                .replace("    tune.bufsize", "    nbthread 2\n    tune.bufsize")
+                .replace("defaults\n    log global\n    mode http\n",
+                         "defaults\n    log global\n    option httpclose\n    option forwardfor\n"
+                         "    unique-id-format %{+X}o\\ %ci:%cp_%fi:%fp_%Ts_%rt:%pid\n")
+                .replace("frontend web\n", "ring elsewhere\n    format rfc5424\n    maxlen 1200\n    size 32768\n"
+                                           "frontend web\n    mode http\n    log ring@elsewhere local3\n")
+                .replace("backend site\n", "backend site\n    mode http\n")
+                .replace("backend llama\n", "backend llama\n    mode http\n")
+                .replace("backend phi4\n", "backend phi4\n    mode http\n"))
+
+
+@pytest.mark.parametrize("existing", [EXISTING, EXISTING_TCP], ids=["http", "tcp"])
 @pytest.mark.parametrize("version", versions())
-def test_the_lines_to_copy(version):
+def test_the_lines_to_copy(version, existing):
     """README.md's lines in somebody's haproxy.cfg, with the sections it names."""
     here = os.path.join(os.path.dirname(__file__), "..", "..", "haproxy")
     with open(os.path.join(here, "README.md"), encoding="utf-8") as f:
@@ -235,7 +249,7 @@ def test_the_lines_to_copy(version):
                              "backend inference-admin", "backend inference-answers"}
     frontend = frontend.replace("/etc/haproxy/", "${INFERENCE_DIR}/")
     frontend = re.sub(r"config (\S+)", r'config "\1"', frontend)
-    config = EXISTING.replace("@FRONTEND@", frontend).replace("@BACKEND@", backend)
+    config = existing.replace("@FRONTEND@", frontend).replace("@BACKEND@", backend)
     del sections["backend inference-admin"]
     config += "".join(f"{name}\n{body}" for name, body in sections.items())
     with Rig(version, files={"haproxy.cfg": config}) as rig:

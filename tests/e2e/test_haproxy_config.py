@@ -315,6 +315,16 @@ def test_no_model(rig):
     assert status == 404 and json.loads(body)["error"]["code"] == "model_not_found"
 
 
+def test_an_agent_that_knows_nothing_yet(rig):
+    """A model that is not in the map either is no mistake of the client's: not 400, but later."""
+    rig.answer = {"verdict": "no_model", "status": 0, "model": "not/in-the-map", "error": 255}
+    for path, kind in ((CHAT, "server_error"), (MESSAGES, "overloaded_error")):
+        for body in (b'{"model":"not/in-the-map"}', b'{"model":"not/in-the-map","x":"%s"}' % (b"x" * 100_000)):
+            status, headers, told = rig.request(path=path, body=body)
+            assert (status, json.loads(told)["error"]["type"]) == (503, kind)
+            assert int(headers["retry-after"]) > 0
+
+
 def test_errors_of_haproxy_itself(rig):
     rig.set_servers("maint")
     for path, kind in ((CHAT, "server_error"), (MESSAGES, "overloaded_error")):
