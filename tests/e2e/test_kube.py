@@ -200,6 +200,11 @@ def test_matches(make):
     assert s.lands(PHIS, "m", path="/only?a=/b", **paths)
     assert s.lands(LLAMAS, "m", path="/only/x", **paths)
     assert s.went("m", path="/onlyx", **paths) == 404
+    # and without a model, to whatever host: no rule matches, which is not that a server is missing
+    for host_of in (paths, {}, {"host": "nobody.example.com"}):
+        for method in ("GET", "HEAD", "DELETE"):
+            assert s.send(method=method, path="/onlyx", **host_of).status == 404, (method, host_of)
+        assert s.send(path="/onlyx", **host_of).status == 400
     assert s.agent.explain(b"", "--host", "paths.example.com", "--path", "/only?x=1",
                            "--method", "GET").returncode == 0
 
