@@ -442,6 +442,7 @@ PARTS = {
     "charts": folder,
     "kube": kube,
     "compose": folder,
+    "systemd": folder,
 }
 
 

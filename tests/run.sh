@@ -14,7 +14,7 @@ usage() {
 	                   lint unit unit-asan python fuzz corpus sim
 	                   e2e-agent e2e-attack e2e-2.6 e2e-3.0 e2e-3.2 e2e-3.4 (e2e: all of these)
 	                   chaos (three minutes; tests/deep.sh chaos is the hour)
-	                   charts kube compose counts
+	                   charts kube compose systemd counts
 	  --no-install   change nothing outside the checkout: what is missing fails or is skipped
 
 	At the end a table tells, part by part, what passed, failed and was skipped and why; the last
@@ -49,14 +49,14 @@ if [ ${#parts[@]} -eq 0 ]; then
 		parts=(lint-quick unit python corpus)
 		export SPOA_QUICK=1
 	else
-		parts=(lint unit unit-asan counts python fuzz sim e2e chaos charts kube compose)
+		parts=(lint unit unit-asan counts python fuzz sim e2e chaos charts kube compose systemd)
 	fi
 fi
 expanded=()
 for part in "${parts[@]}"; do
 	case $part in
 	e2e) expanded+=(e2e-agent e2e-attack e2e-2.6 e2e-3.0 e2e-3.2 e2e-3.4) ;;
-	lint|lint-quick|unit|unit-asan|python|fuzz|corpus|sim|charts|kube|compose|counts|chaos|e2e-agent|e2e-attack|e2e-[0-9].[0-9]*)
+	lint|lint-quick|unit|unit-asan|python|fuzz|corpus|sim|charts|kube|compose|systemd|counts|chaos|e2e-agent|e2e-attack|e2e-[0-9].[0-9]*)
 		expanded+=("$part") ;;
 	*) fail "no part is named $part; --help lists them" ;;
 	esac
@@ -68,12 +68,13 @@ cd "$ROOT" || exit 1
 started=$SECONDS
 if [ -n "$install" ]; then
 	purposes=(tests)
-	for part in kube compose; do
+	for part in kube compose systemd; do
 		if wants $part; then purposes+=("$part"); fi
 	done
+	if wants systemd; then purposes+=(chroots); fi # its debootstrap
 	install_packages "${purposes[@]}" || fail "the packages could not be installed"
 	if wants kube; then install_kube & fi # waited for before the tests
-	if wants python || wants e2e || wants chaos || wants sim || wants kube || wants charts || wants compose; then
+	if wants python || wants e2e || wants chaos || wants sim || wants kube || wants charts || wants compose || wants systemd; then
 		install_python || fail "the Python clients could not be installed"
 		if wants e2e; then
 			install_node || fail "the Node client could not be installed"
