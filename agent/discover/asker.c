@@ -41,6 +41,7 @@ struct inquiry {
 	uint64_t answered_ns;
 	uint32_t failures;
 	bool listless, ended, again; /* again: asked for while a transfer was under way */
+	bool absent;                 /* the last failure, see asker.h */
 	char error[160];
 };
 
@@ -181,18 +182,23 @@ static void log_models(const struct inquiry *q, enum log_level level, const char
 	log_end(&l);
 }
 
-static void fail(struct inquiry *q, const char *error)
+static void fail(struct inquiry *q, const char *error, bool absent)
 {
 	uint64_t limit = q->place->scrape->models_interval_ms, pause = FIRST_PAUSE_MS;
+	/* Who has not answered and who is not there are the same to whoever looks. */
+	bool news = !q->models && absent != (q->failures == 0 || q->absent);
 
 	for (uint32_t i = 0; i < q->failures && pause < limit; i++)
 		pause *= 2;
 	q->failures++;
+	q->absent = absent;
 	if (strcmp(q->error, error) != 0) {
 		snprintf(q->error, sizeof(q->error), "%s", error);
 		log_models(q, LOG_LEVEL_WARNING, "models_failed", q->error);
 	}
 	ask_in(q, jitter(q->asker, pause < limit ? pause : limit));
+	if (news && q->asker->hooks.changed)
+		q->asker->hooks.changed(q->place->slot, q->asker->hooks.arg);
 	ended(q);
 }
 
@@ -208,7 +214,7 @@ static void accept_list(struct inquiry *q, struct models *m)
 	} else {
 		m = list_share(a, m);
 		if (!m) {
-			fail(q, "all lists of models together are too long (limits.models)");
+			fail(q, "all lists of models together are too long (limits.models)", false);
 			return;
 		}
 		list_drop(a, q->models);
@@ -243,6 +249,15 @@ static void set_listless(struct inquiry *q)
 	ended(q);
 }
 
+static const char *status_remedy(int status)
+{
+	if (status == 401 || status == 403)
+		return ": it wants another token (scrape.api_key_file)";
+	if (status >= 300 && status < 400)
+		return ": it leads elsewhere, which is not followed (scrape.scheme, models_path)";
+	return "";
+}
+
 static void answered(const struct http_answer *answer, void *arg)
 {
 	struct inquiry *q = arg;
@@ -260,22 +275,20 @@ static void answered(const struct http_answer *answer, void *arg)
 	if (answer->error != HTTP_OK) {
 		snprintf(text, sizeof(text), "%s: %s", http_error_name(answer->error),
 			 answer->detail);
-		fail(q, text);
+		fail(q, text, answer->error == HTTP_CONNECT || answer->error == HTTP_TIMEOUT);
 	} else if (!q->models &&
 		   (answer->status == 404 || answer->status == 405 || answer->status == 501)) {
 		set_listless(q);
 	} else if (answer->status != 200) {
-		bool token = answer->status == 401 || answer->status == 403;
-
 		snprintf(text, sizeof(text), "status %d%s", answer->status,
-			 token ? ": it wants another token (scrape.api_key_file)" : "");
-		fail(q, text);
+			 status_remedy(answer->status));
+		fail(q, text, answer->status >= 500);
 	} else {
 		r = models_parse(answer->body, q->asker->max_models, &m, &error);
 		if (r == 0)
 			accept_list(q, m);
 		else
-			fail(q, r == -ENOMEM ? "out of memory" : error);
+			fail(q, r == -ENOMEM ? "out of memory" : error, false);
 	}
 }
 
@@ -299,13 +312,13 @@ static void due(void *arg)
 	if (s->api_key_file) {
 		req.bearer = token_get(q->asker->tokens, s->api_key_file, &error);
 		if (!req.bearer) {
-			fail(q, error);
+			fail(q, error, false);
 			return;
 		}
 	}
 	if (asprintf(&url, "%s%s%s", q->place->url, s->models_path[0] == '/' ? "" : "/",
 		     s->models_path) < 0) {
-		fail(q, "out of memory");
+		fail(q, "out of memory", false);
 		return;
 	}
 	req.url = url;
@@ -313,7 +326,7 @@ static void due(void *arg)
 	free(url);
 	if (r < 0) {
 		q->transfer = NULL;
-		fail(q, r == -ENOMEM ? "out of memory" : "not a URL that can be asked");
+		fail(q, r == -ENOMEM ? "out of memory" : "not a URL that can be asked", false);
 	}
 }
 
@@ -390,6 +403,7 @@ void asker_view(const struct asker *a, uint32_t slot, struct asker_view *ret)
 	ret->answered_ns = q->answered_ns;
 	ret->failures = q->failures;
 	ret->error = q->error[0] ? q->error : NULL;
+	ret->absent = q->failures && q->absent;
 	ret->skipped = q->models ? q->models->skipped : 0;
 	ret->state = q->models        ? ASKER_ANSWERED
 		     : q->listless    ? ASKER_LISTLESS

@@ -52,6 +52,7 @@ struct asker_view {
 	uint64_t answered_ns;        /* of that list; 0: never */
 	uint32_t failures;           /* in a row, since */
 	const char *error;           /* of the last; NULL */
+	bool absent; /* it was: nobody there, no answer in time, or one that says later (5xx) */
 	size_t skipped;
 };
 void asker_view(const struct asker *a, uint32_t slot, struct asker_view *ret);

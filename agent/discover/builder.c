@@ -56,6 +56,7 @@ struct build {
 	const struct models **lists;
 	size_t *list_of; /* by endpoint: a list, LIST_ANY or LIST_NONE */
 	bool whole;      /* no endpoint is LIST_NONE */
+	bool silent;     /* some server has not answered yet */
 	bool apart;      /* rules lead to it */
 	size_t nvariants, variants_room;
 	struct variant *variants;
@@ -183,6 +184,7 @@ static int gather_lists(struct build *b, const struct pool *p)
 
 	b->nlists = 0;
 	b->whole = true;
+	b->silent = false;
 	free(b->lists);
 	free(b->list_of);
 	b->lists = calloc(p->n + 1, sizeof(*b->lists));
@@ -198,6 +200,8 @@ static int gather_lists(struct build *b, const struct pool *p)
 			bool any = v.state == ASKER_MUTE || v.state == ASKER_LISTLESS ||
 				   v.state == ASKER_UNWATCHED;
 
+			b->silent |=
+			    v.state == ASKER_WAITING || (v.state == ASKER_FAILED && v.absent);
 			b->list_of[i] = any ? LIST_ANY : LIST_NONE;
 			b->whole &= any;
 			continue;
@@ -368,6 +372,9 @@ static int gather_models(struct build *b)
 		r = b->nlists ? add_lists(b) : add_seeded(b, pool);
 	if (r == 0 && b->nlists)
 		r = assign(b, first);
+	else if (r == 0 && b->catalog.n == first && !b->set->pools[b->pool].plan)
+		b->s->pools[b->pool].untold =
+		    b->silent || poolset_unresolved(b->set, b->pool, b->in->roster);
 	return r;
 }
 
@@ -437,6 +444,7 @@ static int fill_models(struct build *b)
 		b->pool = i;
 		b->apart = apart;
 		r = apart ? gather_apart(b) : gather_models(b);
+		b->notes->untold += b->s->pools[i].untold;
 		if (!apart && b->catalog.n == first && pool->conf->naliases == 0 &&
 		    !b->notes->modelless++)
 			snprintf(b->notes->modelless_pool, sizeof(b->notes->modelless_pool), "%s",

@@ -25,8 +25,8 @@ static void hash_view(XXH3_state_t *h, struct view v)
 
 static void hash_pool(XXH3_state_t *h, const struct pool *p)
 {
-	const uint32_t numbers[] = {p->stat,  p->when_full, p->max_inflight, p->retry_after,
-				    p->known, p->n,         p->agent_only};
+	const uint32_t numbers[] = {p->stat, p->when_full,  p->max_inflight, p->retry_after,
+				    p->n,    p->agent_only, p->known,        p->untold};
 
 	hash_text(h, p->name);
 	hash_text(h, p->backend);

@@ -8,7 +8,7 @@ static bool same_notes(const struct builder_notes *a, const struct builder_notes
 {
 	return a->doubles == b->doubles && a->no_room == b->no_room && a->no_pools == b->no_pools &&
 	       a->no_slots == b->no_slots && a->unsplit == b->unsplit && a->targets == b->targets &&
-	       a->seeded == b->seeded && a->modelless == b->modelless &&
+	       a->seeded == b->seeded && a->modelless == b->modelless && a->untold == b->untold &&
 	       strcmp(a->double_model, b->double_model) == 0 &&
 	       strcmp(a->double_later, b->double_later) == 0 &&
 	       strcmp(a->target_alias, b->target_alias) == 0 &&
@@ -52,6 +52,10 @@ void notes_log(const struct builder_notes *n, struct builder_notes *told)
 		log_begin(&l, LOG_LEVEL_WARNING, "pool_without_models");
 		log_str(&l, "pool", n->modelless_pool);
 		log_int(&l, "pools", (int64_t)n->modelless);
+		if (n->untold) {
+			log_int(&l, "silent", (int64_t)n->untold);
+			log_str(&l, "effect", "models that nobody told are answered 503, not 404");
+		}
 		log_str(&l, "remedy",
 			"list its models where its servers tell none; a model belongs to the first "
 			"pool that has it");

@@ -160,6 +160,13 @@ static int fill_endpoints(struct pool *p, const struct group *g, struct arena *a
 	return 0;
 }
 
+bool poolset_unresolved(const struct poolset *p, size_t i, struct roster *r)
+{
+	const struct group *g = poolset_group(p, i, r);
+
+	return g && g->source == ROSTER_DNS && !g->known;
+}
+
 int poolset_fill(struct pool *p, const struct poolset_pool *of, const struct group *g,
 		 struct arena *a)
 {

@@ -34,6 +34,9 @@ struct poolset *poolset_free(struct poolset *p);
 /* Where the pool's servers come from; NULL: nowhere. */
 struct group *poolset_group(const struct poolset *p, size_t i, struct roster *r);
 
+/* Its servers come from a name that had no answer yet. */
+bool poolset_unresolved(const struct poolset *p, size_t i, struct roster *r);
+
 /* The pool as a snapshot holds it, with the servers of @g (NULL: none are known), but for its stat;
  * what it needs comes from @a. 0 or -ENOMEM. */
 int poolset_fill(struct pool *p, const struct poolset_pool *of, const struct group *g,

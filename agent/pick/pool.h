@@ -28,6 +28,7 @@ struct pool {
 	uint32_t retry_after;  /* seconds, with 429 and 503 */
 	bool agent_only;       /* without the agent HAProxy shall not use it: not in its map */
 	bool known;            /* the pool's source has answered: no endpoint means there is none */
+	bool untold;           /* nothing says which models it has: its servers do not answer yet */
 	uint32_t n;
 	struct pool_endpoint *endpoints;
 	uint32_t *slots; /* endpoints[i].slot, dense for the scan */

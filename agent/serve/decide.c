@@ -147,6 +147,26 @@ static const struct pool *find_pool(const struct decide_env *env, struct decisio
 	return NULL;
 }
 
+/*
+ * Whether some pool might serve a model that nobody told: its servers did not say yet which models
+ * they have, because they start or are gone. Those in maintenance are away on purpose.
+ */
+static bool may_be_served(const struct decide_env *env)
+{
+	const struct snapshot *s = env->snapshot;
+
+	for (uint32_t i = 0; i < s->nwhole; i++) {
+		const struct pool *p = &s->pools[i];
+
+		if (p->untold && p->n == 0)
+			return true;
+		for (uint32_t k = 0; p->untold && k < p->n; k++)
+			if (!(endpoint_flags(env->endpoints, p->slots[k]) & ENDPOINT_MAINT))
+				return true;
+	}
+	return false;
+}
+
 /* No pool: what is said then. */
 static void conclude_nowhere(const struct decide_env *env, struct decision *d)
 {
@@ -158,6 +178,8 @@ static void conclude_nowhere(const struct decide_env *env, struct decision *d)
 		/* A 404 would be a guess; HAProxy has its map. */
 		d->unready = true;
 		conclude(d, VERDICT_NO_MODEL);
+	} else if (d->has_model && may_be_served(env)) {
+		conclude(d, VERDICT_NO_ENDPOINT);
 	} else {
 		conclude(d, d->has_model || env->conf->no_model_reject ? VERDICT_MODEL_NOT_FOUND
 								       : VERDICT_NO_MODEL);

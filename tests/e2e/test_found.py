@@ -128,6 +128,35 @@ def test_pool_without_a_backend_is_known_later(make_stack):
     assert len(pools["llama"]["endpoints"]) == 3 and not pools["later"]["endpoints"]
 
 
+def test_a_pool_that_never_answered(make_stack):
+    """Its models are not known yet: nobody can say that one does not exist."""
+    phis = [n for n in SERVERS if n.startswith("phi")]
+    s = make_stack(start=False, servers={n: [*o, *(["fault=refuse"] if n in phis else [])]
+                                         for n, o in SERVERS.items()})
+    s.agent.start(ready=False)
+    s.h.start()
+    s.h.wait_agent("UP")
+    until(lambda: s.chat(LLAMA).status == 200)
+    for model in (PHI, "nobody's"):
+        answer = until(lambda: (lambda a: a if a.status != 404 else None)(s.chat(model)))
+        assert answer.status == 503 and int(answer.headers["retry-after"]) > 0, answer
+        assert answer.json()["error"]["code"] == "service_unavailable"
+    said = s.agent.explain(json.dumps({"model": PHI})).stdout.decode()
+    assert "no_endpoint" in said and "model_not_found" not in said, said
+    told = [e for e in s.agent.events("pool_without_models") if e["pool"] == "phi4"]
+    assert told and told[-1]["silent"] == "1" and "503" in told[-1]["effect"]
+    # What is away on purpose keeps nobody waiting.
+    for n in phis:
+        s.h.runtime(f"set server phi4/{n} state maint")
+    until(lambda: s.chat("nobody's").status == 404, what="maintenance is seen")
+    for n in phis:
+        s.h.runtime(f"set server phi4/{n} state ready")
+    until(lambda: s.chat("nobody's").status == 503)
+    s.sims.fault("phi1", "none")
+    until(lambda: s.chat(PHI).status == 200, what="they have come")
+    assert s.chat("nobody's").status == 404
+
+
 # ---- models --------------------------------------------------------------------------------------
 def test_adapters_loaded_and_unloaded_at_run_time(stack):
     assert stack.chat("fresh").status == 404

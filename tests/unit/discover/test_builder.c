@@ -93,6 +93,56 @@ static void test_variants(void **state)
 	snapshot_free(s);
 }
 
+/* Which pools may still turn out to have a model that nobody told. */
+static void test_untold(void **state)
+{
+	static const struct {
+		enum asker_state state;
+		bool absent, untold;
+	} rows[] = {
+	    {ASKER_WAITING, false, true}, {ASKER_FAILED, true, true},
+	    {ASKER_FAILED, false, false}, {ASKER_LISTLESS, false, false},
+	    {ASKER_MUTE, false, false},
+	};
+	struct seed_pair pair = {VIEW_LIT("old"), VIEW_LIT("a")};
+	struct snapshot *last = NULL, *s;
+
+	(void)state;
+	facts_configure(FACTS_HEAD "pools:\n  a: {}\n  b: {models: [n]}\n  c: {}\n");
+	facts_fill("a", 2, NULL);
+	facts_fill("b", 1, NULL);
+	facts_fill("c", 0, NULL);
+	facts_answer("a", 2, ASKER_LISTLESS, NULL);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		uint32_t slot = facts_group("a")->members[0]->place.slot;
+
+		facts_answer("a", 1, rows[i].state, NULL);
+		facts.answers[slot].absent = rows[i].absent;
+		s = facts_build();
+		assert_int_equal(s->pools[0].untold, rows[i].untold);
+		assert_int_equal(facts.notes.untold, rows[i].untold);
+		/* Listed models are told; and who is not there says nothing. */
+		assert_false(s->pools[1].untold);
+		assert_false(s->pools[2].untold);
+		if (i == 2)
+			assert_false(facts_same(last, s));
+		snapshot_free(last);
+		last = s;
+	}
+	snapshot_free(last);
+	/* One list is enough, and so is what HAProxy's map said. */
+	facts_answer("a", 1, ASKER_WAITING, NULL);
+	facts.seed = (struct seed){1, &pair};
+	s = facts_build();
+	assert_false(s->pools[0].untold);
+	snapshot_free(s);
+	facts.seed = (struct seed){0};
+	facts_answer("a", 2, ASKER_ANSWERED, facts_list("[\"m\"]"));
+	s = facts_build();
+	assert_false(s->pools[0].untold);
+	snapshot_free(s);
+}
+
 static void test_names(void **state)
 {
 	struct snapshot *s;
@@ -286,6 +336,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_same, facts_set_up, facts_tear_down),
 	    cmocka_unit_test_setup_teardown(test_variants, facts_set_up, facts_tear_down),
+	    cmocka_unit_test_setup_teardown(test_untold, facts_set_up, facts_tear_down),
 	    cmocka_unit_test_setup_teardown(test_names, facts_set_up, facts_tear_down),
 	    cmocka_unit_test_setup_teardown(test_limits, facts_set_up, facts_tear_down),
 	    cmocka_unit_test_setup_teardown(test_variant_bound, facts_set_up, facts_tear_down),

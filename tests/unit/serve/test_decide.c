@@ -445,6 +445,29 @@ static void not_ready(void **state)
 	t.snapshot.rules = all;
 }
 
+/* A pool whose servers never said what they have may have it; not when they are away on purpose. */
+static void silent_pool(void **state)
+{
+	struct request_given post = {.model = "nobody"}, get = {.path = "/", .method = "GET"};
+	struct rules *all = t.snapshot.rules;
+
+	(void)state;
+	t.snapshot.rules = NULL;
+	t.pools[PHI].untold = true;
+	assert_string_equal(ask(&post), "verdict=no_endpoint status=503 model=nobody ");
+	assert_string_equal(ask(&get), "verdict=no_model status=0 ");
+	endpoint_set_flags(t.live, t.slots[3], 0, ENDPOINT_DOWN);
+	assert_string_equal(ask(&post), "verdict=no_endpoint status=503 model=nobody ");
+	endpoint_set_flags(t.live, t.slots[3], 0, ENDPOINT_DOWN | ENDPOINT_MAINT);
+	assert_string_equal(ask(&post), "verdict=model_not_found status=404 model=nobody ");
+	/* Its name has not been resolved yet. */
+	t.pools[PHI].n = 0;
+	assert_string_equal(ask(&post), "verdict=no_endpoint status=503 model=nobody ");
+	t.pools[PHI].untold = false;
+	assert_string_equal(ask(&post), "verdict=model_not_found status=404 model=nobody ");
+	t.snapshot.rules = all;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -453,6 +476,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(nobody_there, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(default_pool, set_up, tear_down),
 	    cmocka_unit_test_setup_teardown(not_ready, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(silent_pool, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
