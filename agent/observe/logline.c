@@ -14,12 +14,14 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <syslog.h>
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
 
 /* TIMESTAMP HOSTNAME APP-NAME PROCID MSGID */
 #define HEADER_FIELDS 5
+#define BEFORE_PROCID 3
 
 struct scan {
 	const char *pos, *end;
@@ -344,13 +346,49 @@ static bool read_elements(struct scan *s, struct logline *l)
 	return any;
 }
 
+/* Behind VERSION. */
+static inline bool is_line(struct scan *s)
+{
+	return s->pos < s->end && eat(s, '<') && skip_until(s, '>') && eat(s, '1') && eat(s, ' ');
+}
+
+bool logline_is_notice(struct view line)
+{
+	struct scan s = {.pos = line.ptr, .end = line.ptr + line.len};
+	struct view pri;
+	int64_t level;
+
+	if (!is_line(&s) || !skip_fields(&s, HEADER_FIELDS) || !eat(&s, '-') ||
+	    (s.pos < s.end && *s.pos != ' '))
+		return false;
+	pri.ptr = line.ptr + 1;
+	pri.len = (size_t)((const char *)memchr(pri.ptr, '>', line.len - 1) - pri.ptr);
+	level = number(pri, -1) % 8;
+	return level >= 0 && level != LOG_INFO && level != LOG_ERR && level != LOG_DEBUG;
+}
+
+uint32_t logline_pid(struct view line)
+{
+	struct scan s = {.pos = line.ptr, .end = line.ptr + line.len};
+	struct view pid;
+	int64_t n;
+
+	if (!is_line(&s) || !skip_fields(&s, BEFORE_PROCID))
+		return 0;
+	pid.ptr = s.pos;
+	if (!skip_until(&s, ' '))
+		return 0;
+	pid.len = (size_t)(s.pos - 1 - pid.ptr);
+	n = number(pid, 0);
+	return n > 0 && n <= INT32_MAX ? (uint32_t)n : 0;
+}
+
 int logline_parse(struct view line, struct logline *ret)
 {
 	struct scan s = {.pos = line.ptr, .end = line.ptr + line.len};
 	struct scan again;
 
-	if (!line.len || !eat(&s, '<') || !skip_until(&s, '>') || !eat(&s, '1') || !eat(&s, ' ') ||
-	    !skip_fields(&s, HEADER_FIELDS))
+	if (!is_line(&s) || !skip_fields(&s, HEADER_FIELDS))
 		return -EINVAL;
 	again = s;
 	if (!shipped(&s, ret)) {

@@ -15,6 +15,7 @@
 #ifndef OBSERVE_LOGLINE_H
 #define OBSERVE_LOGLINE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include "base/view.h"
@@ -33,6 +34,14 @@ struct logline {
  */
 uint64_t logline_key(struct view id);
 uint64_t logline_key_of_number(uint64_t number);
+
+/* Not of a request: HAProxy's own word on proxies and servers ("Proxy inference stopped …") goes to
+ * the same target, without structured data and at a level that requests do not have by themselves.
+ */
+bool logline_is_notice(struct view line);
+
+/* The process that wrote the line, by its own number (PROCID); 0: it does not say. */
+uint32_t logline_pid(struct view line);
 
 /* 0, or -EINVAL: no RFC 5424 line with structured data. Absent parameters are empty, 0 or -1. */
 int logline_parse(struct view line, struct logline *ret) __attribute__((warn_unused_result));

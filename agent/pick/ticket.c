@@ -331,6 +331,17 @@ static struct ticket_lost *find_lost(struct ticket_lost *lost, size_t n, uint64_
 	return low < n && lost[low].key == key ? &lost[low] : NULL;
 }
 
+/* The one of @lost that may mean @k, or NULL. */
+static struct ticket_lost *loser(struct ticket_lost *lost, size_t n, const struct ticket *k)
+{
+	struct ticket_lost *l = find_lost(lost, n, k->key);
+
+	for (; l && l < lost + n && l->key == k->key; l++)
+		if (k->opened_ns >= l->since_ns && (!l->peer || !k->peer || l->peer == k->peer))
+			return l;
+	return NULL;
+}
+
 #define FOUND_SEVERAL UINT64_MAX
 
 unsigned tickets_reclaim(struct tickets *t, struct ticket_lost *lost, size_t n)
@@ -347,8 +358,8 @@ unsigned tickets_reclaim(struct tickets *t, struct ticket_lost *lost, size_t n)
 
 			if (!atomic_load_explicit(&k->state, memory_order_acquire) || !k->key)
 				continue;
-			l = find_lost(lost, n, k->key);
-			if (l && k->opened_ns >= l->since_ns)
+			l = loser(lost, n, k);
+			if (l)
 				l->found = l->found ? FOUND_SEVERAL : ((uint64_t)w << 32 | i) + 1;
 		}
 	}

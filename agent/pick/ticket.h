@@ -47,8 +47,8 @@ size_t tickets_peers(const struct tickets *t, uint64_t before_ns, uint32_t *ret,
  * every slot. Control thread. */
 void tickets_count(const struct tickets *t, uint32_t peer, uint64_t before_ns, uint32_t *ret);
 
-/* Closes what process @peer (not 0) asked for before @before_ns, since it cannot tell the end; how
- * many. Looks at every slot. Control thread. */
+/* Closes what process @peer (0: nobody known) asked for before @before_ns, since it cannot tell the
+ * end; how many. Looks at every slot. Control thread. */
 unsigned tickets_abandon(struct tickets *t, uint32_t peer, uint64_t before_ns);
 
 /* Closes what was asked for before @before_ns by anybody but process @peer (0: by anybody); how
@@ -64,9 +64,13 @@ unsigned tickets_abandon_at(struct tickets *t, uint32_t peer, uint32_t slot, uin
  * went away before it came. Each closes the one open ticket of that key that was opened at
  * @since_ns or later; where there are several, none. Sorts @lost. Returns how many were closed.
  * Looks at every slot: for some thousands at a time, not for each. Control thread.
+ *
+ * Two HAProxys count their requests alike: of a @peer (0: not known) only what it asked for itself,
+ * or what nobody is known to have asked for, is closed.
  */
 struct ticket_lost {
 	uint64_t key, since_ns;
+	uint32_t peer;
 	uint64_t found; /* used inside */
 };
 unsigned tickets_reclaim(struct tickets *t, struct ticket_lost *lost, size_t n);

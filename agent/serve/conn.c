@@ -29,6 +29,7 @@
 #include "base/log.h"
 #include "serve/answer.h"
 #include "serve/notify.h"
+#include "serve/peers.h"
 #include "serve/worker.h"
 #include "spop/session.h"
 
@@ -547,6 +548,7 @@ void conn_accept(struct worker *w, int fd)
 	c->worker = w;
 	c->fd = fd;
 	c->peer = peer_of(fd);
+	peers_note(&w->env->peers, c->peer);
 	c->id = w->next_id++ << 6 | w->index;
 	event_assign(&c->reader, w->base, fd, EV_READ | EV_PERSIST, on_readable, c);
 	event_assign(&c->writer, w->base, fd, EV_WRITE | EV_PERSIST, on_writable, c);

@@ -161,6 +161,7 @@ static int make_doors(struct control *c)
 	    .place = place_at,
 	    .find = place_find,
 	    .arg = c,
+	    .peers = &c->shared.peers,
 	};
 	struct nudge_env nudge = {.base = c->base};
 	const struct listener_env listener = {
@@ -363,10 +364,11 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	feedback_tick(c->feedback, now, c->conf->timeouts.ticket_ms * CLOCK_NS_PER_MS,
 		      &(struct feedback_haproxy){s.haproxy.pid, haproxy_start(&s.haproxy),
 						 s.haproxy.last_good_ns});
-	retired_tick(
-	    &c->retired, c->tickets,
-	    &(struct retired_haproxy){s.haproxy.pid, s.haproxy.former_pid, s.haproxy.last_good_ns},
-	    now);
+	retired_tick(&c->retired, c->tickets,
+		     &(struct retired_haproxy){s.haproxy.pid, s.haproxy.former_pid,
+					       s.haproxy.last_good_ns,
+					       feedback_by_datagrams(c->feedback)},
+		     now);
 	silent_tick(c->silent, s.haproxy.pid, s.haproxy.asked_ns);
 	nudge_tick(c->nudge, c->conf, s.haproxy.version, feedback_missing(c->feedback), now);
 	watch_tick(c->watch);

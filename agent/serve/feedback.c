@@ -74,8 +74,9 @@ struct feedback {
 	size_t nears;
 	struct ear *ears;
 	size_t nports;
-	uint16_t *ports;   /* of TCP */
-	bool by_datagrams; /* one came */
+	uint16_t *ports;    /* of TCP */
+	bool by_datagrams;  /* one came */
+	bool datagram_last; /* and what was understood last was one */
 	uint64_t complained_ns, evicted_ns, expired_told;
 	uint64_t heard, heard_ns; /* lines, and when there was one last or few were waited for */
 	bool silence_told;
@@ -120,16 +121,27 @@ static void reclaim(struct feedback *f)
 	f->nlost = 0;
 }
 
-static void remember_lost(struct feedback *f, const struct logline *l)
+/* What HAProxy says of itself is the number that its tickets have. */
+static bool asks(const struct feedback *f, uint32_t pid)
+{
+	return f->env.peers && peers_has(f->env.peers, pid);
+}
+
+static void remember_lost(struct feedback *f, const struct logline *l, struct view line)
 {
 	uint64_t now = clock_mono_ns(), age = LATE_NS;
+	uint32_t pid;
 
 	if (!l->key || tickets_open(f->env.tickets) == 0)
 		return;
 	if (l->ta_ms > 0)
 		age += (uint64_t)l->ta_ms * CLOCK_NS_PER_MS;
-	f->lost[f->nlost++] =
-	    (struct ticket_lost){.key = l->key, .since_ns = now > age ? now - age : 0};
+	pid = logline_pid(line);
+	f->lost[f->nlost++] = (struct ticket_lost){
+	    .key = l->key,
+	    .since_ns = now > age ? now - age : 0,
+	    .peer = asks(f, pid) ? pid : 0,
+	};
 	if (f->nlost == LOST_MAX)
 		reclaim(f);
 }
@@ -149,13 +161,14 @@ static void take_line(struct feedback *f, struct view line, uint64_t now)
 	int64_t other;
 
 	if (logline_parse(line, &l) < 0) {
-		complain(f, line, "not RFC 5424 with structured data");
+		if (!logline_is_notice(line))
+			complain(f, line, "not RFC 5424 with structured data");
 		return;
 	}
 	f->counts.lines++;
 	if (l.ticket == 0) {
 		f->counts.no_ticket++;
-		remember_lost(f, &l);
+		remember_lost(f, &l, line);
 		return;
 	}
 	if (ticket_close(f->env.tickets, l.ticket, &ticket) < 0) {
@@ -254,6 +267,7 @@ static void on_stream_read(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	s->heard_ns = clock_mono_ns();
+	f->datagram_last = false;
 	if (len)
 		memcpy(f->in, s->kept, len);
 	len += (size_t)n;
@@ -301,6 +315,10 @@ static void on_stream(struct evconnlistener *listener, evutil_socket_t fd, struc
 	struct feedback *f = ((struct ear *)arg)->feedback;
 	struct stream *s;
 	int on = 1;
+	/* However we end, killed too, HAProxy gets a reset. With a FIN alone 3.0 keeps a connection
+	 * that is half closed: its ring tells nothing any more and never connects again, and after
+	 * a reload the old worker stays for ever. 3.2 loses the next lines to it. */
+	static const struct linger reset = {.l_onoff = 1, .l_linger = 0};
 
 	(void)listener;
 	(void)addr;
@@ -320,6 +338,7 @@ static void on_stream(struct evconnlistener *listener, evutil_socket_t fd, struc
 	}
 	/* A machine that lost its power says no goodbye. */
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	s->feedback = f;
 	s->fd = fd;
 	s->heard_ns = clock_mono_ns();
@@ -333,6 +352,7 @@ static void on_stream(struct evconnlistener *listener, evutil_socket_t fd, struc
 static void on_datagram(evutil_socket_t fd, short what, void *arg)
 {
 	struct feedback *f = ((struct ear *)arg)->feedback;
+	uint64_t broken;
 
 	(void)what;
 	for (unsigned i = 0; i < DATAGRAMS_A_TURN; i++) {
@@ -343,7 +363,10 @@ static void on_datagram(evutil_socket_t fd, short what, void *arg)
 		f->by_datagrams = true;
 		while (n > 0 && f->in[n - 1] == '\n')
 			n--;
+		broken = f->counts.broken;
 		feedback_line(f, (struct view){f->in, (size_t)n});
+		if (f->counts.broken == broken)
+			f->datagram_last = true;
 	}
 }
 
@@ -457,6 +480,10 @@ struct feedback *feedback_free(struct feedback *f)
  * is known to be the new one's stays; of the others, a ticket too many that goes here is not lost:
  * the scrape counts its request as another's. What the runtime socket said before the silence, the
  * dead one may have said.
+ *
+ * Where the new one's number is the kernel's too, serve/retired.c knows whose tickets are orphans,
+ * and another HAProxy that asks us keeps its own: here only those go that nobody is known to have
+ * asked for.
  */
 static void bury(struct feedback *f, uint64_t now_ns, const struct feedback_haproxy *h)
 {
@@ -467,7 +494,9 @@ static void bury(struct feedback *f, uint64_t now_ns, const struct feedback_hapr
 		return;
 	/* Its uptime is told in whole seconds. */
 	if (h->start_ns + CLOCK_NS_PER_S >= f->silent_ns)
-		f->counts.orphaned += tickets_abandon_others(f->env.tickets, h->pid, until);
+		f->counts.orphaned += asks(f, h->pid)
+					  ? tickets_abandon(f->env.tickets, 0, until)
+					  : tickets_abandon_others(f->env.tickets, h->pid, until);
 	f->silent_ns = 0;
 }
 
@@ -523,6 +552,11 @@ void feedback_tick(struct feedback *f, uint64_t now_ns, uint64_t ticket_age_ns,
 void feedback_counts(const struct feedback *f, struct feedback_counts *ret)
 {
 	*ret = f->counts;
+}
+
+bool feedback_by_datagrams(const struct feedback *f)
+{
+	return f->datagram_last;
 }
 
 bool feedback_missing(const struct feedback *f)

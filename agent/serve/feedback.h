@@ -12,6 +12,7 @@
 #include "config/config.h"
 #include "discover/place.h"
 #include "pick/ticket.h"
+#include "serve/peers.h"
 
 struct event_base;
 struct feedback;
@@ -25,6 +26,7 @@ struct feedback_env {
 	const struct place *(*place)(void *arg, uint32_t slot);
 	int64_t (*find)(void *arg, struct view backend, struct view server);
 	void *arg;
+	const struct peers *peers; /* who asks; NULL: not known */
 };
 
 struct feedback_counts {
@@ -55,6 +57,8 @@ void feedback_tick(struct feedback *f, uint64_t now_ns, uint64_t ticket_age_ns,
 		   const struct feedback_haproxy *h);
 void feedback_counts(const struct feedback *f, struct feedback_counts *ret);
 
+/* The last end was told by a datagram. */
+bool feedback_by_datagrams(const struct feedback *f);
 /* Requests are under way, their ends come by a ring, and no ring is connected. */
 bool feedback_missing(const struct feedback *f);
 /* The TCP ports listened on; as long as @f lives. */

@@ -56,12 +56,14 @@ static void learn(struct retired *r, uint32_t pid, uint32_t former)
 }
 
 /* Before when @peer asked for what it cannot tell the end of; 0: it can. */
-static uint64_t retired_before(const struct retired *r, uint32_t peer, uint64_t known_ns,
-			       uint64_t now_ns)
+static uint64_t retired_before(const struct retired *r, uint32_t peer,
+			       const struct retired_haproxy *h, uint64_t now_ns)
 {
+	const uint64_t known_ns = h->answered_ns;
+
 	if (!process_there(peer))
 		return now_ns - GRACE_NS;
-	if (peer == r->current)
+	if (peer == r->current || h->by_datagrams)
 		return 0;
 	for (uint32_t i = 0; i < r->n; i++)
 		if (r->pids[i] == peer)
@@ -86,7 +88,7 @@ void retired_tick(struct retired *r, struct tickets *t, const struct retired_hap
 	if (now_ns < GRACE_NS || !tickets_open(t))
 		return;
 	for (size_t n = tickets_peers(t, now_ns - GRACE_NS, peers, PEERS_MAX); n > 0; n--) {
-		uint64_t before = retired_before(r, peers[n - 1], h->answered_ns, now_ns);
+		uint64_t before = retired_before(r, peers[n - 1], h, now_ns);
 
 		if (before)
 			given_up += tickets_abandon(t, peers[n - 1], before);

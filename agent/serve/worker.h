@@ -12,6 +12,7 @@
 #include "pick/ticket.h"
 #include "serve/answer.h"
 #include "serve/decide.h"
+#include "serve/peers.h"
 #include "serve/stats.h"
 
 struct event;
@@ -38,6 +39,7 @@ struct worker_env {
 	struct tickets *tickets;
 	_Atomic uint32_t *cursors; /* by pool->stat */
 	_Atomic uint32_t connections;
+	struct peers peers;
 	_Atomic bool draining; /* health checks are refused */
 };
 

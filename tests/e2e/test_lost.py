@@ -11,7 +11,7 @@ import threading
 import time
 
 from flood import Ask, Flood
-from stack import ADAPTER, CHAT, LLAMA, LLAMAS, PHI, PHIS, ask, until
+from stack import ADAPTER, CHAT, LLAMA, LLAMAS, PHI, PHIS, ask, end, until
 
 MIX = [Ask(LLAMA, True, 25), Ask(PHI, False, 10), Ask(ADAPTER, False, 5), Ask(PHI, True, 25)]
 
@@ -67,6 +67,26 @@ def test_agent_terminated_under_load(make_stack):
     slowest = max(o.ended - o.began for o in flood.outcomes)
     assert slowest < 15, slowest
     ends_empty(s)
+
+
+def test_agent_that_ends_while_nothing_is_told(make_stack):
+    """Its end of HAProxy's ring closes with nothing under way, and the next one's is used from the
+    first line on; a worker that saw it ends after a reload as ever. (A ring whose connection is half
+    closed tells nothing more on 3.0, loses lines on 3.2, and keeps its worker.)"""
+    s = make_stack()
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        assert s.chat(LLAMA).status == 200
+        ends_empty(s)
+        end(s.agent.process, how)
+        s.agent.start()
+        s.h.wait_agent("UP")
+        for _ in range(3):
+            assert s.chat(LLAMA).status == 200
+        until(lambda: s.agent.metrics().sum("spoa_inference_feedback_lines_total", result="closed") == 3,
+              what="all lines came, on a new connection")
+        assert s.agent.tickets() == 0
+    s.h.reload()
+    until(lambda: len(s.h.worker_pids()) == 1, 30, "the old worker has ended")
 
 
 def test_stopped_agent_costs_its_timeout_and_then_nothing(make_stack):

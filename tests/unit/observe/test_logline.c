@@ -159,6 +159,63 @@ static void numbers(void **state)
 	}
 }
 
+static void who_wrote_it(void **state)
+{
+	static const struct {
+		const char *line;
+		uint32_t pid;
+	} rows[] = {
+	    {HEAD "[a b=\"c\"]", 7},
+	    {"<134>1 - - haproxy 4194304 - -", 4194304},
+	    {"<134>1 - - haproxy 2147483647 - -", 2147483647},
+	    {"<134>1 - - haproxy 2147483648 - -", 0},
+	    {"<134>1 - - haproxy 99999999999999999999 - -", 0},
+	    {"<134>1 - - haproxy - - -", 0},
+	    {"<134>1 - - haproxy  - -", 0},
+	    {"<134>1 - - haproxy 0 - -", 0},
+	    {"<134>1 - - haproxy -5 - -", 0},
+	    {"<134>1 - - haproxy 5x - -", 0},
+	    {"<134>1 - - haproxy 77", 0},
+	    {"<134>1 - -", 0},
+	    {"<134>2 - - haproxy 7 - -", 0},
+	    {"", 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		assert_int_equal(logline_pid(view_str(rows[i].line)), rows[i].pid);
+}
+
+static void what_is_no_request(void **state)
+{
+	static const struct {
+		const char *line;
+		bool notice;
+	} rows[] = {
+	    /* as HAProxy 2.6 and 3.4 write it when a reload replaces them */
+	    {"<132>1 2026-11-23T05:34:20.089894+00:00 - haproxy 13803 - - Proxy inference stopped "
+	     "(cumulated conns: FE: 9, BE: 0).",
+	     true},
+	    {"<129>1 - - haproxy 1 - - Server llama/llama1 is DOWN.", true},
+	    {"<133>1 - - haproxy 1 - -", true},
+	    /* requests, without log-format-sd: these are said to be wrong */
+	    {"<134>1 - - haproxy 1 - - 127.0.0.1:5 …", false},
+	    {"<131>1 - - haproxy 1 - - with log-separate-errors", false},
+	    {"<133>1 - - haproxy 1 - [a b=\"c\"]", false},
+	    {"<133>1 - - haproxy 1 - -x", false},
+	    {"<133>1 - - haproxy 1 -", false},
+	    {"<133>2 - - haproxy 1 - -", false},
+	    {"<x>1 - - haproxy 1 - -", false},
+	    {"<>1 - - haproxy 1 - -", false},
+	    {"<133", false},
+	    {"", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		assert_int_equal(logline_is_notice(view_str(rows[i].line)), rows[i].notice);
+}
+
 static void keys(void **state)
 {
 	struct logline l;
@@ -265,6 +322,8 @@ int main(void)
 	    cmocka_unit_test(reads_the_table),
 	    cmocka_unit_test(numbers),
 	    cmocka_unit_test(keys),
+	    cmocka_unit_test(who_wrote_it),
+	    cmocka_unit_test(what_is_no_request),
 	    cmocka_unit_test(no_truncation_reads_too_far),
 	    cmocka_unit_test(frames_at_every_split),
 	    cmocka_unit_test(a_line_without_an_end),

@@ -100,6 +100,35 @@ static void lost_tickets_are_found_by_key(void **state)
 	house_demolish(&h);
 }
 
+/* Two HAProxys that ask one agent number their requests alike. */
+static void lost_tickets_are_those_of_the_process_that_told(void **state)
+{
+	struct house h = house_build("least-loaded");
+	struct ticket_info info;
+	int64_t of_a = ticket_open(h.t, 0, h.slots[0], 0, 7, 21, 50 * S);
+	int64_t of_b = ticket_open(h.t, 0, h.slots[1], 0, 7, 22, 50 * S);
+	int64_t of_b_only = ticket_open(h.t, 0, h.slots[1], 0, 8, 22, 50 * S);
+	int64_t nobodys = ticket_open(h.t, 0, h.slots[2], 0, 9, 0, 50 * S);
+	struct ticket_lost lost[] = {
+	    {.key = 7, .since_ns = 40 * S, .peer = 23}, /* asked for nothing that is open */
+	    {.key = 9, .since_ns = 40 * S, .peer = 21}, /* may be its own */
+	    {.key = 8, .since_ns = 40 * S, .peer = 21},
+	    {.key = 7, .since_ns = 40 * S, .peer = 22},
+	};
+	struct ticket_lost unknown = {.key = 8, .since_ns = 40 * S};
+
+	(void)state;
+	house_settle(&h);
+	assert_int_equal(tickets_reclaim(h.t, lost, 4), 2);
+	assert_int_equal(ticket_close(h.t, of_b, &info), -ENOENT);
+	assert_int_equal(ticket_close(h.t, nobodys, &info), -ENOENT);
+	assert_int_equal(ticket_close(h.t, of_a, &info), 0);
+	assert_int_equal(tickets_reclaim(h.t, &unknown, 1), 1);
+	assert_int_equal(ticket_close(h.t, of_b_only, &info), -ENOENT);
+	assert_int_equal(tickets_open(h.t), 0);
+	house_demolish(&h);
+}
+
 static void old_tickets_expire(void **state)
 {
 	struct house h = house_build("least-loaded");
@@ -194,6 +223,7 @@ int main(void)
 	    cmocka_unit_test(strange_names_close_nothing),
 	    cmocka_unit_test(tickets_run_out_and_come_back),
 	    cmocka_unit_test(lost_tickets_are_found_by_key),
+	    cmocka_unit_test(lost_tickets_are_those_of_the_process_that_told),
 	    cmocka_unit_test(old_tickets_expire),
 	    cmocka_unit_test(a_process_that_cannot_tell_any_more),
 	    cmocka_unit_test(opening_and_closing_at_once),

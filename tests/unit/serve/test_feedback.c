@@ -28,6 +28,7 @@ struct ear {
 	unsigned port;
 	uint64_t now;
 	struct feedback *feedback;
+	struct peers peers;
 };
 
 static const struct place *place_at(void *arg, uint32_t slot)
@@ -55,7 +56,8 @@ static struct ear *build(void)
 {
 	static char *const names[SERVERS] = {"a1", "a2", "a3"};
 	struct ear *e = calloc(1, sizeof(*e));
-	struct feedback_env env = {.place = place_at, .find = place_find, .arg = e};
+	struct feedback_env env = {
+	    .place = place_at, .find = place_find, .arg = e, .peers = &e->peers};
 
 	env.base = e->base = event_base_new();
 	env.endpoints = e->endpoints = endpoints_new(8);
@@ -123,8 +125,8 @@ static int64_t open_on(struct ear *e, unsigned i, uint64_t key)
 	return name;
 }
 
-static const char *line_of(int64_t ticket, const char *server, int status, const char *ts,
-			   unsigned rt)
+static const char *line_from(unsigned pid, int64_t ticket, const char *server, int status,
+			     const char *ts, unsigned rt)
 {
 	static char line[512];
 	char name[32] = "-";
@@ -132,11 +134,17 @@ static const char *line_of(int64_t ticket, const char *server, int status, const
 	if (ticket)
 		snprintf(name, sizeof(name), "%lld", (long long)ticket);
 	snprintf(line, sizeof(line),
-		 "<134>1 2026-01-01T00:00:00.000000+00:00 host haproxy 1 - [inference@32473 "
+		 "<134>1 2026-01-01T00:00:00.000000+00:00 host haproxy %u - [inference@32473 "
 		 "ticket=\"%s\" rt=\"%u\" backend=\"llama\" server=\"%s\" status=\"%d\" "
 		 "ts=\"%s\" tr=\"1\" ta=\"20\" bytes=\"9\"] what the user's log-format says",
-		 name, rt, server, status, ts);
+		 pid, name, rt, server, status, ts);
 	return line;
+}
+
+static const char *line_of(int64_t ticket, const char *server, int status, const char *ts,
+			   unsigned rt)
+{
+	return line_from(1, ticket, server, status, ts, rt);
 }
 
 static size_t frame(char *buf, size_t cap, bool counted, const char *line)
@@ -374,6 +382,32 @@ static void tickets_that_haproxy_never_learned(void **state)
 	demolish(e);
 }
 
+/* Another HAProxy that asks us has a request of the same number. Where the numbers of processes are
+ * not the kernel's (another PID namespace), that of the request decides alone. */
+static void a_number_that_two_haproxys_have(void **state)
+{
+	enum { MINE = 77, OTHER = 78, ELSEWHERE = 8 };
+	struct ear *e = build();
+	uint64_t key = logline_key_of_number(5);
+
+	(void)state;
+	peers_note(&e->peers, MINE);
+	peers_note(&e->peers, OTHER);
+	assert_true(ticket_open(e->tickets, 0, e->slots[0], 0, key, OTHER, e->now) > 0);
+	feedback_line(e->feedback, view_str(line_from(MINE, 0, "<NOSRV>", 404, "LR", 5)));
+	feedback_tick(e->feedback, e->now, 3600 * S, &(struct feedback_haproxy){0});
+	assert_int_equal(counts(e).reclaimed, 0);
+	feedback_line(e->feedback, view_str(line_from(OTHER, 0, "<NOSRV>", 503, "CD", 5)));
+	feedback_tick(e->feedback, e->now, 3600 * S, &(struct feedback_haproxy){0});
+	assert_int_equal(counts(e).reclaimed, 1);
+	assert_true(ticket_open(e->tickets, 0, e->slots[0], 0, key, OTHER, e->now) > 0);
+	feedback_line(e->feedback, view_str(line_from(ELSEWHERE, 0, "<NOSRV>", 503, "CD", 5)));
+	feedback_tick(e->feedback, e->now, 3600 * S, &(struct feedback_haproxy){0});
+	assert_int_equal(counts(e).reclaimed, 2);
+	assert_int_equal(tickets_open(e->tickets), 0);
+	demolish(e);
+}
+
 /* Nobody tells of ends: said after a minute, once, and again after there was a line. */
 static void nobody_tells(void **state)
 {
@@ -475,6 +509,36 @@ static void a_haproxy_that_was_reloaded(void **state)
 	feedback_tick(e->feedback, e->now, 3600 * S, &h);
 	assert_int_equal(counts(e).orphaned, 2);
 	assert_int_equal(view_of(e, 1).open, 1);
+	close(next);
+	demolish(e);
+}
+
+/* Two HAProxys ask, one of them is reloaded: the requests of the other one are not over. */
+static void one_of_two_haproxys_was_reloaded(void **state)
+{
+	enum { OLD = 77, NEW = 78, OTHER = 79 };
+	struct ear *e = build();
+	struct feedback_haproxy h = {.pid = NEW, .start_ns = e->now};
+	int ring = dial(e->port, SOCK_STREAM), next = dial(e->port, SOCK_STREAM);
+
+	(void)state;
+	peers_note(&e->peers, OLD);
+	peers_note(&e->peers, OTHER);
+	peers_note(&e->peers, NEW);
+	assert_true(ticket_open(e->tickets, 0, e->slots[0], 0, 0, 0, e->now) > 0);
+	assert_true(ticket_open(e->tickets, 0, e->slots[1], 0, 0, OTHER, e->now) > 0);
+	assert_true(ticket_open(e->tickets, 0, e->slots[2], 0, 0, NEW, e->now) > 0);
+	settle(e);
+	e->now += S / 2;
+	close(ring);
+	settle(e);
+	e->now += S * 3 / 2;
+	h.seen_ns = e->now;
+	feedback_tick(e->feedback, e->now, 3600 * S, &h);
+	assert_int_equal(counts(e).orphaned, 1);
+	assert_int_equal(view_of(e, 0).open, 0);
+	assert_int_equal(view_of(e, 1).open, 1);
+	assert_int_equal(view_of(e, 2).open, 1);
 	close(next);
 	demolish(e);
 }
@@ -584,10 +648,12 @@ int main(void)
 	    cmocka_unit_test(who_breaks_the_framing_is_cut_off),
 	    cmocka_unit_test(silent_streams_make_room),
 	    cmocka_unit_test(tickets_that_haproxy_never_learned),
+	    cmocka_unit_test(a_number_that_two_haproxys_have),
 	    cmocka_unit_test(nobody_tells),
 	    cmocka_unit_test(tickets_grow_old),
 	    cmocka_unit_test(a_haproxy_that_died),
 	    cmocka_unit_test(a_haproxy_that_was_reloaded),
+	    cmocka_unit_test(one_of_two_haproxys_was_reloaded),
 	    cmocka_unit_test(a_ring_that_reconnects),
 	    cmocka_unit_test(out_of_descriptors),
 	    cmocka_unit_test(a_unix_socket),

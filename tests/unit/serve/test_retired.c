@@ -18,6 +18,7 @@ struct scene {
 	struct endpoints *e;
 	struct tickets *t;
 	uint32_t slot;
+	bool by_datagrams;
 	struct retired r;
 };
 
@@ -44,7 +45,8 @@ static void ask_for(struct scene *s, pid_t peer, uint64_t now_ns)
 
 static void tick(struct scene *s, pid_t pid, pid_t former, uint64_t now_ns)
 {
-	const struct retired_haproxy h = {(uint32_t)pid, (uint32_t)former, pid ? now_ns : 0};
+	const struct retired_haproxy h = {(uint32_t)pid, (uint32_t)former, pid ? now_ns : 0,
+					  s->by_datagrams};
 
 	retired_tick(&s->r, s->t, &h, now_ns);
 }
@@ -105,6 +107,26 @@ static void test_replaced(void **state)
 	assert_int_equal(s.r.given_up, 4);
 	assert_int_equal(s.r.n, 0);
 	assert_int_equal(tickets_open(s.t), 2); /* the second's, and the unknown's */
+	finish(second);
+	end(&s);
+}
+
+/* Datagrams come from a replaced worker as from any; from a dead one they do not. */
+static void test_replaced_and_heard(void **state)
+{
+	struct scene s = begin();
+	pid_t first = process(), second = process();
+
+	(void)state;
+	s.by_datagrams = true;
+	tick(&s, first, 0, 10 * S);
+	ask_for(&s, first, 10 * S);
+	tick(&s, second, first, 40 * S);
+	assert_int_equal(tickets_open(s.t), 1);
+	finish(first);
+	tick(&s, second, first, 41 * S);
+	assert_int_equal(tickets_open(s.t), 0);
+	assert_int_equal(s.r.given_up, 1);
 	finish(second);
 	end(&s);
 }
@@ -179,7 +201,7 @@ static void test_successor(void **state)
 	pid_t current = process(), next = process();
 
 	(void)state;
-	h = (struct retired_haproxy){(uint32_t)current, 0, 10 * S};
+	h = (struct retired_haproxy){(uint32_t)current, 0, 10 * S, false};
 	retired_tick(&s.r, s.t, &h, 10 * S);
 	ask_for(&s, next, 9 * S);
 	retired_tick(&s.r, s.t, &h, 60 * S);
@@ -260,10 +282,15 @@ static void test_many(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_replaced),       cmocka_unit_test(test_number_given_out_again),
-	    cmocka_unit_test(test_quick),          cmocka_unit_test(test_before_our_time),
-	    cmocka_unit_test(test_successor),      cmocka_unit_test(test_gone_before_it_was_heard),
-	    cmocka_unit_test(test_another_socket), cmocka_unit_test(test_many),
+	    cmocka_unit_test(test_replaced),
+	    cmocka_unit_test(test_replaced_and_heard),
+	    cmocka_unit_test(test_number_given_out_again),
+	    cmocka_unit_test(test_quick),
+	    cmocka_unit_test(test_before_our_time),
+	    cmocka_unit_test(test_successor),
+	    cmocka_unit_test(test_gone_before_it_was_heard),
+	    cmocka_unit_test(test_another_socket),
+	    cmocka_unit_test(test_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
