@@ -3,6 +3,8 @@
  */
 #include "serve/decide.h"
 
+#include <assert.h>
+
 static const struct {
 	struct view name;
 	int status;
@@ -155,6 +157,7 @@ static bool may_be_served(const struct decide_env *env)
 {
 	const struct snapshot *s = env->snapshot;
 
+	assert(s->pools || s->nwhole == 0);
 	for (uint32_t i = 0; i < s->nwhole; i++) {
 		const struct pool *p = &s->pools[i];
 
