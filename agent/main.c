@@ -26,7 +26,8 @@ static const char usage[] =
     "\n"
     "  spoa-inference -f FILE             run in the foreground; SIGTERM drains and ends,\n"
     "                                     SIGHUP reads FILE again\n"
-    "  spoa-inference -f FILE -t          check FILE and end: 0 it is good, 1 it is not\n"
+    "  spoa-inference -f FILE -t          check FILE and end: 0 it is good, 1 it is not;\n"
+    "                                     files it names that cannot be read are told\n"
     "  spoa-inference explain -f FILE [--host H] [--port N] [--method M]\n"
     "                 [--path P] [--header 'NAME: VALUE']... [--content-type T] < BODY\n"
     "                                     tell where this body would go now, and why\n"
@@ -246,6 +247,40 @@ static int serve(struct config *conf)
 	return EXIT_SUCCESS;
 }
 
+static void note_file(const char *file, const char *pool, const char *option, const char *path)
+{
+	if (path && path[0] && access(path, R_OK) < 0)
+		fprintf(stderr, "%s: %s%s%s%s: %s cannot be read now, by this user: %s\n", file,
+			pool ? "pools." : "", pool ? pool : "", pool ? "." : "", option, path,
+			strerror(errno));
+}
+
+static bool same_path(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+/* Files that the configuration names and that are not to be had: no mistake of the configuration,
+ * for they may come before the agent starts, or be another user's. */
+static void note_files(const struct config *conf, const char *file)
+{
+	const struct config_scrape *all = &conf->scrape;
+
+	note_file(file, NULL, "listen.admin_cert", conf->listen.admin_cert);
+	note_file(file, NULL, "listen.admin_key", conf->listen.admin_key);
+	note_file(file, NULL, "listen.admin_token_file", conf->listen.admin_token_file);
+	note_file(file, NULL, "scrape.api_key_file", all->api_key_file);
+	note_file(file, NULL, "scrape.tls_ca_file", all->tls_ca_file);
+	for (size_t i = 0; i < conf->npools; i++) {
+		const struct config_pool *p = &conf->pools[i];
+
+		if (!same_path(p->scrape.api_key_file, all->api_key_file))
+			note_file(file, p->name, "scrape.api_key_file", p->scrape.api_key_file);
+		if (!same_path(p->scrape.tls_ca_file, all->tls_ca_file))
+			note_file(file, p->name, "scrape.tls_ca_file", p->scrape.tls_ca_file);
+	}
+}
+
 static int run(const struct arguments_given *given)
 {
 	struct config *conf;
@@ -261,6 +296,7 @@ static int run(const struct arguments_given *given)
 		return explain_consume(conf, &given->options, stdin, stdout);
 	if (!given->check)
 		return serve(conf);
+	note_files(conf, given->file);
 	/* A pod's own account is only there in the pod. */
 	if (conf->kubernetes.kubeconfig && kube_check(conf, stderr) < 0)
 		r = EXIT_FAILURE;

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -58,16 +59,36 @@ static void grow_stale(struct haproxy *h)
 	census_forget(h->roster, h->endpoints);
 }
 
+/* What an operator can do about it; NULL: wait, or the error says it. */
+static const char *remedy_of(const char *error)
+{
+	if (strstr(error, "Permission denied"))
+		return "in haproxy.cfg `stats socket PATH group haproxy mode 660 level admin`, and "
+		       "this user in that group, with a way into the socket's folder";
+	if (strstr(error, "No such file"))
+		return "haproxy.socket is the path of a `stats socket` line in haproxy.cfg, and "
+		       "HAProxy "
+		       "has to run";
+	return NULL;
+}
+
 static void failed(struct haproxy *h, const char *error)
 {
+	const char *remedy = remedy_of(error);
+	struct log_line l;
 	bool news = h->status.good || !h->logged_failure || strcmp(h->status.error, error) != 0;
 
 	h->status.failures++;
 	h->status.good = false;
 	snprintf(h->status.error, sizeof(h->status.error), "%s", error);
-	if (news)
-		log_event(LOG_LEVEL_WARNING, "haproxy_socket_failed", "socket",
-			  h->conf->haproxy.socket, "error", error, NULL);
+	if (news) {
+		log_begin(&l, LOG_LEVEL_WARNING, "haproxy_socket_failed");
+		log_str(&l, "socket", h->conf->haproxy.socket);
+		log_str(&l, "error", error);
+		if (remedy)
+			log_str(&l, "remedy", remedy);
+		log_end(&l);
+	}
 	h->logged_failure = true;
 	grow_stale(h);
 	if (h->hooks.failed)
@@ -89,7 +110,9 @@ static void log_missing(struct haproxy *h, struct view stat, bool all)
 		g->missed = true;
 		census_backends(stat, view_str(g->backend), names, sizeof(names));
 		log_event(LOG_LEVEL_WARNING, "backend_missing", "pool", g->pool->name, "backend",
-			  g->backend, "haproxy_has", names, NULL);
+			  g->backend, "haproxy_has", names, "remedy",
+			  "pools.NAME, or its backend, is the name of a backend in haproxy.cfg",
+			  NULL);
 	}
 }
 

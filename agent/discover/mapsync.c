@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -130,12 +131,18 @@ static void rest(struct mapsync *s, enum mapsync_state state)
 static void failed(struct mapsync *s, const char *error)
 {
 	enum step at = s->step;
+	struct log_line l;
 
 	s->failures++;
 	if (strcmp(s->error, error) != 0) {
 		snprintf(s->error, sizeof(s->error), "%s", error);
-		log_event(LOG_LEVEL_WARNING, "map_failed", "map",
-			  s->path ? s->path : s->conf->haproxy.map, "error", error, NULL);
+		log_begin(&l, LOG_LEVEL_WARNING, "map_failed");
+		log_str(&l, "map", s->path ? s->path : s->conf->haproxy.map);
+		log_str(&l, "error", error);
+		if (strstr(error, "ermission denied"))
+			log_str(&l, "remedy",
+				"the `stats socket` of haproxy.cfg needs `level admin`");
+		log_end(&l);
 	}
 	tell(s, VIEW_NULL);
 	s->state = MAPSYNC_FAILED;
@@ -329,6 +336,9 @@ static void listed(struct mapsync *s, struct view text)
 	if (s->state != MAPSYNC_MISSING)
 		log_event(LOG_LEVEL_WARNING, "map_missing", "map", name, "effect",
 			  "HAProxy has loaded no such map and cannot route without the agent",
+			  "remedy",
+			  "copy the lines of fail-open from the shipped haproxy.cfg, or set "
+			  "haproxy.map to \"\" where none is wanted",
 			  NULL);
 	write_file(s);
 	rest(s, MAPSYNC_MISSING);

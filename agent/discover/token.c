@@ -4,6 +4,7 @@
  */
 #include "discover/token.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -110,10 +111,13 @@ static const char *read_file(struct token *one)
 	size_t len = 0;
 	ssize_t r;
 
-	if (fd < 0 || fstat(fd, &one->seen) < 0 || !S_ISREG(one->seen.st_mode)) {
-		if (fd >= 0)
-			close(fd);
-		return "the token file cannot be read";
+	if (fd < 0)
+		return errno == ENOENT   ? "there is no such token file"
+		       : errno == EACCES ? "this user may not read the token file"
+					 : "the token file cannot be read";
+	if (fstat(fd, &one->seen) < 0 || !S_ISREG(one->seen.st_mode)) {
+		close(fd);
+		return "the token file is no plain file";
 	}
 	while (len < TOKEN_MAX + 2 && (r = read(fd, one->text + len, TOKEN_MAX + 2 - len)) > 0)
 		len += (size_t)r;

@@ -23,6 +23,8 @@
 #include <systemd/sd-daemon.h>
 #endif
 
+#include "base/log.h"
+
 static int parse_unix(const char *path, bool abstract, struct address *ret)
 {
 	struct sockaddr_un *un = (void *)&ret->addr;
@@ -150,10 +152,9 @@ static int give_group(const char *path, const char *group)
 
 	if (!group)
 		return 0;
-	errno = 0;
 	g = getgrnam(group);
 	if (!g)
-		return errno ? -errno : -ENOENT;
+		return -EINVAL;
 	return chown(path, (uid_t)-1, g->gr_gid) < 0 ? -errno : 0;
 }
 
@@ -235,6 +236,47 @@ void address_unlink(const struct address *a)
 
 	if (a->owned && lstat(unix_path(a), &st) == 0 && st.st_dev == a->dev && st.st_ino == a->ino)
 		unlink(unix_path(a));
+}
+
+static const char *remedy_of(const struct address *a, int err)
+{
+	bool file = unix_path(a);
+
+	switch (err) {
+	case EADDRINUSE:
+		return file ? "another process listens there: stop it first"
+			    : "another process has this port, or another line of listen: has it on "
+			      "an address that includes this one: stop it, or take another port";
+	case EADDRNOTAVAIL:
+		return "no interface of this machine has this address";
+	case ENOENT:
+		return "make the socket's folder, writable for this user and open for HAProxy's";
+	case EACCES:
+		return file ? "the socket's folder has to be writable for this user"
+			    : "ports below 1024 want CAP_NET_BIND_SERVICE: take another one";
+	case EPERM:
+		return "this user has to be in listen.spop_group";
+	case EINVAL:
+		return "listen.spop_group: this machine has no such group";
+	case ENOTSOCK:
+		return "a file that is no socket has this name: it was left alone";
+	default:
+		return NULL;
+	}
+}
+
+void address_complain(const struct address *a, int err, const char *option, const char *text)
+{
+	const char *remedy = remedy_of(a, err);
+	struct log_line l;
+
+	log_begin(&l, LOG_LEVEL_ERROR, "listen_failed");
+	log_str(&l, "option", option);
+	log_str(&l, "address", text);
+	log_errno(&l, "error", err);
+	if (remedy)
+		log_str(&l, "remedy", remedy);
+	log_end(&l);
 }
 
 uint16_t address_port(const struct address *a)

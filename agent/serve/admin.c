@@ -335,17 +335,12 @@ static int open_door(struct admin *a, const struct config *conf, const char *tex
 static bool open_doors(struct admin *a, const struct config *conf)
 {
 	const struct config_list *list = &conf->listen.admin;
-	struct log_line l;
 
 	for (size_t i = 0; i < list->n; i++) {
 		int r = open_door(a, conf, list->items[i]);
 
 		if (r < 0) {
-			log_begin(&l, LOG_LEVEL_ERROR, "listen_failed");
-			log_str(&l, "option", "listen.admin");
-			log_str(&l, "address", list->items[i]);
-			log_errno(&l, "error", -r);
-			log_end(&l);
+			address_complain(&a->doors[i].address, -r, "listen.admin", list->items[i]);
 			return false;
 		}
 	}

@@ -30,6 +30,7 @@
 #include "serve/answer.h"
 #include "serve/notify.h"
 #include "serve/peers.h"
+#include "serve/stranger.h"
 #include "serve/worker.h"
 #include "spop/session.h"
 
@@ -120,8 +121,8 @@ static void say_goodbye(struct conn *c, uint32_t status, const char *text)
 		(void)!send(c->fd, frame, n, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-static void conn_close_detail(struct conn *c, enum close_reason reason, uint32_t status,
-			      const char *detail)
+static void conn_close_because(struct conn *c, enum close_reason reason, uint32_t status,
+			       const char *detail, const char *remedy)
 {
 	struct worker *w = c->worker;
 	struct log_line l;
@@ -136,6 +137,8 @@ static void conn_close_detail(struct conn *c, enum close_reason reason, uint32_t
 	if (status != SPOP_ERR_NONE)
 		log_int(&l, "status", status);
 	log_str(&l, "text", detail);
+	if (remedy)
+		log_str(&l, "remedy", remedy);
 	log_end(&l);
 	if (reason != CLOSE_PEER_CLOSED && reason != CLOSE_MID_FRAME && reason != CLOSE_IO &&
 	    reason != CLOSE_HEALTH_CHECK)
@@ -145,6 +148,12 @@ static void conn_close_detail(struct conn *c, enum close_reason reason, uint32_t
 	event_del(&c->writer);
 	TAILQ_REMOVE(&w->conns, c, link);
 	TAILQ_INSERT_TAIL(&w->dying, c, link);
+}
+
+static void conn_close_detail(struct conn *c, enum close_reason reason, uint32_t status,
+			      const char *detail)
+{
+	conn_close_because(c, reason, status, detail, NULL);
 }
 
 static void conn_close(struct conn *c, enum close_reason reason)
@@ -379,7 +388,9 @@ static size_t serve_bytes(struct conn *c, const uint8_t *buf, size_t len, size_t
 
 		if (n < 0) {
 			conn_flush(c);
-			conn_close_detail(c, CLOSE_PROTOCOL, (uint32_t)-n, fault.msg);
+			conn_close_because(c, CLOSE_PROTOCOL, (uint32_t)-n, fault.msg,
+					   c->greeted ? NULL
+						      : stranger_remedy(buf + pos, len - pos));
 			break;
 		}
 		if (n == 0) {

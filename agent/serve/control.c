@@ -445,7 +445,11 @@ struct control *control_new_consume(struct config *conf)
 	}
 	if (r < 0) {
 		log_begin(&l, LOG_LEVEL_ERROR, "start_failed");
-		log_errno(&l, "error", -r);
+		/* -EIO: a line that says more was written. */
+		if (r == -EIO)
+			log_str(&l, "error", "see the line above");
+		else
+			log_errno(&l, "error", -r);
 		log_end(&l);
 		return control_free(c);
 	}

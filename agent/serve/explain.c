@@ -335,7 +335,9 @@ static bool put_unreached(struct explain *x, const struct decision *d)
 		return false;
 	fprintf(x->out, "haproxy   could not be reached: %s: %s\n", x->conf->haproxy.socket,
 		s.haproxy.error[0] ? s.haproxy.error : "no answer");
-	return d->pool ? !d->pool->known : d->verdict == VERDICT_MODEL_NOT_FOUND || d->unready;
+	return d->pool ? !d->pool->known
+		       : d->verdict == VERDICT_MODEL_NOT_FOUND ||
+			     d->verdict == VERDICT_NO_ENDPOINT || d->unready;
 }
 
 /* Of a request that is routed: where, and who chooses the server when it is not us. */

@@ -402,7 +402,6 @@ static int listen_datagram(struct feedback *f, struct ear *e, const struct confi
 static bool listen_on(struct feedback *f, const char *text, const struct config *conf)
 {
 	struct address address;
-	struct log_line l;
 	int r = address_parse(text, &address);
 
 	for (unsigned i = 0; r == 0 && i < 2; i++) {
@@ -422,13 +421,8 @@ static bool listen_on(struct feedback *f, const char *text, const struct config 
 			f->ports[f->nports++] = address_port(&address);
 		}
 	}
-	if (r < 0) {
-		log_begin(&l, LOG_LEVEL_ERROR, "listen_failed");
-		log_str(&l, "option", "listen.feedback");
-		log_str(&l, "address", text);
-		log_errno(&l, "error", -r);
-		log_end(&l);
-	}
+	if (r < 0)
+		address_complain(&address, -r, "listen.feedback", text);
 	return r == 0;
 }
 

@@ -141,24 +141,13 @@ static void on_knock(evutil_socket_t fd, short what, void *arg)
 static bool open_door(struct listener *l, const char *text, const struct config *conf)
 {
 	struct door *d = &l->doors[l->ndoors];
-	struct log_line line;
 	int fd = address_parse(text, &d->address);
 
 	if (fd == 0)
 		fd = address_listen(&d->address, SOCK_STREAM, (int)conf->listen.backlog,
 				    conf->listen.spop_mode, conf->listen.spop_group);
 	if (fd < 0) {
-		log_begin(&line, LOG_LEVEL_ERROR, "listen_failed");
-		log_str(&line, "option", "listen.spop");
-		log_str(&line, "address", text);
-		log_errno(&line, "error", -fd);
-		if (fd == -ENOENT)
-			log_str(&line, "remedy",
-				"make the socket's folder, writable for this user and open for "
-				"HAProxy's");
-		else if (fd == -EADDRINUSE)
-			log_str(&line, "remedy", "another process listens there: stop it first");
-		log_end(&line);
+		address_complain(&d->address, -fd, "listen.spop", text);
 		return false;
 	}
 	d->listener = l;

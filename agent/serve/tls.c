@@ -33,15 +33,23 @@ static int no_phrase(char *buf, int size, int writing, void *arg)
 
 static struct tls *refused(struct tls *t, const char *option, const char *path)
 {
-	unsigned long code = ERR_peek_last_error();
+	unsigned long first = ERR_peek_error(), code = ERR_peek_last_error();
 	const char *why = code ? ERR_reason_error_string(code) : NULL;
+	struct log_line l;
 
+	log_begin(&l, LOG_LEVEL_ERROR, "certificate_refused");
+	log_str(&l, "option", option);
+	log_str(&l, "file", path);
+	/* What comes after it says no more than "system lib". */
+	if (first && ERR_SYSTEM_ERROR(first))
+		log_errno(&l, "error", ERR_GET_REASON(first));
+	else
+		log_str(&l, "error", why ? why : "cannot be read");
+	log_str(&l, "remedy",
+		"a readable PEM file; the key without a pass phrase, and the one of this "
+		"certificate");
+	log_end(&l);
 	ERR_clear_error();
-	log_event(LOG_LEVEL_ERROR, "certificate_refused", "option", option, "file", path, "error",
-		  why ? why : "cannot be read", "remedy",
-		  "a readable PEM file; the key without a pass phrase, and the one of this "
-		  "certificate",
-		  NULL);
 	return tls_free(t);
 }
 

@@ -186,6 +186,14 @@ def test_check(sims, tmp_path):
     assert done.returncode == 1 and b"missing.yaml" in done.stderr
     done = run("-f", "-", "-t", body=b"pools:\n  a:\n    endpoints: [127.0.0.1:8000]\n")
     assert done.returncode == 0
+    assert not done.stderr
+    # A file that is not there may come: it is told, and no mistake.
+    done = run("-f", "-", "-t", body=b"scrape: {api_key_file: /none/key}\npools:\n  a:\n"
+               b"    endpoints: [127.0.0.1:8000]\n  b: {endpoints: [127.0.0.1:8001], scrape:"
+               b" {api_key_file: /dev/null, tls_ca_file: /none/ca}}\n")
+    assert done.returncode == 0
+    assert [line.split(" cannot")[0] for line in done.stderr.decode().splitlines()] == [
+        "-: scrape.api_key_file: /none/key", "-: pools.b.scrape.tls_ca_file: /none/ca"]
 
 
 def test_port_in_use_is_said(sims, tmp_path):
@@ -194,7 +202,35 @@ def test_port_in_use_is_said(sims, tmp_path):
         conf["listen"]["admin"] = f"127.0.0.1:{taken.getsockname()[1]}"
         a = Agent(conf, str(tmp_path)).start(ready=False)
         assert a.process.wait(10) == 1
-        assert str(taken.getsockname()[1]) in a.log()
+        (told,) = a.events("listen_failed")
+        assert told["address"] == conf["listen"]["admin"] and "another process" in told["remedy"]
+
+
+@pytest.mark.parametrize("listen,event,words", [
+    ({"spop": "unix@@/none/spop"}, "listen_failed", ("No such file", "folder")),
+    ({"spop": "unix@@/a.file"}, "listen_failed", ("non-socket", "left alone")),
+    ({"spop_group": "no-such-group"}, "listen_failed", ("spop_group", "no such group")),
+    ({"admin": "192.0.2.1:0", "admin_open": True}, "listen_failed", ("assign", "no interface")),
+    ({"feedback": "192.0.2.1:0"}, "listen_failed", ("assign", "no interface")),
+    ({"admin": "127.0.0.1:0", "admin_cert": "@/none", "admin_key": "@/none"}, "certificate_refused",
+     ("No such file", "PEM")),
+    ({"admin": "127.0.0.1:0", "admin_token_file": "@/none"}, "token_unreadable", ("no such token file",)),
+], ids=lambda x: next(iter(x)) if isinstance(x, dict) else None)
+def test_what_keeps_it_from_starting_is_said(sims, tmp_path, listen, event, words):
+    (tmp_path / "a.file").write_text("somebody's")
+    conf = configuration(sims, tmp_path)
+    conf["listen"].update({k: v.replace("@/", f"{tmp_path}/") if isinstance(v, str) else v
+                           for k, v in listen.items()})
+    a = Agent(conf, str(tmp_path)).start(ready=False)
+    try:
+        assert a.process.wait(20) == 1
+    finally:
+        a.stop()
+    (told,) = a.events(event)
+    for word in words:
+        assert word in " ".join(told.values()), told
+    assert a.events("start_failed")[0]["error"] == "see the line above"
+    assert (tmp_path / "a.file").read_text() == "somebody's"
 
 
 def test_explain(agent):

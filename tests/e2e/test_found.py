@@ -1,13 +1,14 @@
 """What exists is found, and followed: servers by HAProxy's runtime socket, models and adapters by
 /v1/models, addresses by lists and DNS."""
 import json
+import os
 import socket
 import struct
 import threading
 
 import pytest
 
-from haproxy import free_port
+from haproxy import FILES, free_port
 from stack import ADAPTER, LLAMA, LLAMAS, PHI, SERVERS, Sims, Stack, ask, until
 
 
@@ -126,6 +127,24 @@ def test_pool_without_a_backend_is_known_later(make_stack):
     until(lambda: s.chat(LLAMA).status == 200)
     pools = {p["name"]: p for p in s.agent.state()["pools"]}
     assert len(pools["llama"]["endpoints"]) == 3 and not pools["later"]["endpoints"]
+
+
+def test_a_socket_that_may_too_little(make_stack, version):
+    """Level operator: all is read, but from some version on the map is not to be written."""
+    with open(os.path.join(FILES, "haproxy.cfg"), encoding="utf-8") as f:
+        text = f.read()
+    assert text.count("mode 660 level admin") == 1
+    s = make_stack(start=False, files={"haproxy.cfg": text.replace("level admin", "level operator")})
+    s.agent.start(ready=False)
+    (told,) = until(lambda: s.agent.events("haproxy_socket_failed"))
+    assert "stats socket" in told["remedy"]
+    s.h.start()
+    s.wait_ready()
+    assert goes_to(s, PHI)
+    told = until(lambda: s.agent.events("map_failed") + s.agent.events("map_pushed"))[0]
+    if told["event"] == "map_failed":
+        assert "level admin" in told["remedy"]
+    assert told["event"] == "map_failed" or version < "3.4"
 
 
 def test_a_pool_that_never_answered(make_stack):

@@ -379,6 +379,22 @@ def test_broken_frames(client, what, status):
     assert client.goodbye()[0] == status
 
 
+@pytest.mark.parametrize("first,word", [
+    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "no-ssl"),
+    (b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n", "no-send-proxy"),
+    (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", "no-send-proxy-v2"),
+    (b"OPTIONS / HTTP/1.0\r\n\r\n", "spop-check"),
+    (b"\xff\xff\xff\xff\1\2\3\4", None),
+])
+def test_who_speaks_something_else_is_told_what_to_change(alone, first, word):
+    before = len(alone.agent.events("spop_closed"))
+    with SpopClient(alone.address, hello=False) as c:
+        c.send(first)
+        told = until(lambda: [e for e in alone.agent.events("spop_closed")[before:]
+                              if e["reason"] == "protocol_error"])[-1]
+    assert (word in told["remedy"]) if word else "remedy" not in told, told
+
+
 def test_notify_before_hello(alone):
     with SpopClient(alone.address, hello=False) as c:
         c.send(notify(1, 1, ("route", {"body": body_of(LLAMA)})))
