@@ -1,22 +1,29 @@
 #include "request/multipart.h"
 
 #include "request/param.h"
+#include "request/text.h"
 
 /*
  * A delimiter is CRLF, two dashes, the boundary, then blanks and CRLF, or two dashes more where it
  * closes (RFC 2046 §5.1.1); at the body's first byte its CRLF may be missing. The boundary must not
  * occur in the parts, so a delimiter is one wherever it is met, and a file's bytes mean nothing:
- * not a boundary without the CRLF, not a boundary that goes on with other letters, not JSON.
+ * not a boundary in the middle of a line, not a boundary that goes on with other letters, not JSON.
  *
- * A field counts once the delimiter after it was seen. Lines end in CRLF alone: a reader that also
- * took LF would find fields in files. What precedes the first delimiter and follows the closing
- * one is skipped, but a delimiter behind the closing one is an error: seen from the end alone, what
- * follows it would be parts like all others.
+ * A field counts once the delimiter after it was seen. What precedes the first delimiter and
+ * follows the closing one is skipped, but a delimiter behind the closing one is an error: seen from
+ * the end alone, what follows it would be parts like all others.
  *
- * Servers' readers differ in RFC 2231's forms (name*=, name*0=, filename*=; RFC 7578 §4.2 wants
- * none of them), some taking them for the name and some not, and in a name that is neither quoted
- * nor a token. A field that one of them calls "model" and another does not would let a request in
- * under one name and be served under another, so these are errors, too, where they bear on a name.
+ * Servers' readers differ, and a field that one of them calls "model" and another does not would
+ * let a request in under one name and be served under another. So what some take in one way and
+ * some in another is an error where it bears on a name:
+ *
+ *  - Before the first delimiter, a boundary in a line that ends in LF or CR alone, or begins behind
+ *    one. (In the parts nearly all agree that such a line is a file's or a field's own.)
+ *  - RFC 2231's forms (name*=, name*0=, filename*=; RFC 7578 §4.2 wants none of them), a name
+ *    that is neither quoted nor a token, an empty file name, which makes a file to some.
+ *  - In a part's headers, LF or CR alone, and a first line that begins with a blank.
+ *  - A transfer encoding of the field (RFC 7578 §4.7), which few undo; a charset of the whole other
+ *    than UTF-8, by which some decode names of fields, too.
  */
 
 #define NEEDLE_MAX (4 + MULTIPART_BOUNDARY_MAX)
@@ -25,6 +32,7 @@ struct reader {
 	const struct span *text;
 	int64_t end;
 	struct view needle; /* CRLF -- boundary */
+	struct view dashes; /* -- boundary */
 	bool ends;
 };
 
@@ -68,6 +76,13 @@ static bool starts_with(const struct reader *r, int64_t at, struct view with)
 
 enum delimiter { DELIMITER_PART, DELIMITER_CLOSE, DELIMITER_NONE, DELIMITER_CUT };
 
+static int64_t skip_blanks(const struct reader *r, int64_t at)
+{
+	while (at < r->end && (span_byte(r->text, at) == ' ' || span_byte(r->text, at) == '\t'))
+		at++;
+	return at;
+}
+
 /* What stands behind the boundary that ends at @at; *next is the byte after the line. */
 static enum delimiter delimiter_kind(const struct reader *r, int64_t at, int64_t *next)
 {
@@ -77,8 +92,7 @@ static enum delimiter delimiter_kind(const struct reader *r, int64_t at, int64_t
 		at += 2;
 	else if (r->end - at == 1 && span_byte(r->text, at) == '-')
 		return DELIMITER_CUT;
-	while (at < r->end && (span_byte(r->text, at) == ' ' || span_byte(r->text, at) == '\t'))
-		at++;
+	at = skip_blanks(r, at);
 	*next = at + 2;
 	if (starts_with(r, at, VIEW_LIT("\r\n")))
 		return close ? DELIMITER_CLOSE : DELIMITER_PART;
@@ -102,8 +116,45 @@ static enum delimiter next_delimiter(const struct reader *r, int64_t from, int64
 	return DELIMITER_CUT;
 }
 
+/* The boundary at @at begins a line: whether it ends one, too, in a way that is not ours. */
+static bool is_doubtful(const struct reader *r, int64_t at)
+{
+	int64_t end = at + (int64_t)r->dashes.len;
+	int64_t behind = skip_blanks(r, end);
+	unsigned char c = behind < r->end ? span_byte(r->text, behind) : 0;
+
+	return starts_with(r, end, VIEW_LIT("--")) || c == '\r' || c == '\n';
+}
+
+/* Before @end, where the first delimiter begins: a boundary that others take for one, or -1. */
+static int64_t find_doubtful(const struct reader *r, int64_t end)
+{
+	char line[NEEDLE_MAX];
+	const struct view needle = {line, 1 + r->dashes.len};
+	struct span text = *r->text;
+
+	if (end == 0)
+		return -1;
+	if (starts_with(r, 0, r->dashes) && is_doubtful(r, 0))
+		return 0;
+	text.a.len = text.a.len < (size_t)end ? text.a.len : (size_t)end;
+	text.b.len = text.b.len < (size_t)end - text.a.len ? text.b.len : (size_t)end - text.a.len;
+	memcpy(line + 1, r->dashes.ptr, r->dashes.len);
+	for (const char *c = "\n\r"; *c; c++) {
+		int64_t at = 0;
+
+		line[0] = *c;
+		for (; (at = find(&text, at, needle)) >= 0; at++) {
+			if (is_doubtful(r, at + 1))
+				return at + 1;
+		}
+	}
+	return -1;
+}
+
 struct part {
 	bool disposition, named, is_model, is_file, may_be_file;
+	bool encoded; /* its bytes are not what is meant */
 };
 
 static bool name_is(struct view name, const char *want)
@@ -145,7 +196,8 @@ static const char *read_disposition(struct part *part, struct view value)
 		} else if (name_is_extended(param.name, "name")) {
 			return "a name in the form of RFC 2231";
 		} else if (name_is(param.name, "filename")) {
-			part->is_file = true;
+			part->is_file = param.raw.len > 0;
+			part->may_be_file = true;
 		} else if (name_is_extended(param.name, "filename")) {
 			part->may_be_file = true;
 		}
@@ -153,29 +205,70 @@ static const char *read_disposition(struct part *part, struct view value)
 	if (result == PARAM_BAD)
 		return "a Content-Disposition that cannot be read";
 	if (part->is_model && part->may_be_file && !part->is_file)
-		return "a field \"model\" with filename* alone";
+		return "a field \"model\" with filename* alone or an empty file name";
 	return NULL;
 }
 
-static const char *read_header(struct part *part, const struct reader *r, int64_t at, int64_t len)
+/* The value of the header @line when its name is @want; false: another header. */
+static bool header_is(struct view line, struct view want, struct view *ret)
 {
-	static const struct view want = VIEW_LIT("content-disposition");
-	char scratch[MULTIPART_HEADER_MAX];
-	size_t seen = (size_t)(len < MULTIPART_HEADER_MAX ? len : MULTIPART_HEADER_MAX);
-	struct view line = span_view(r->text, at, seen, scratch);
 	size_t colon;
 
 	if (line.len < want.len || !view_caseeq((struct view){line.ptr, want.len}, want))
-		return NULL;
+		return false;
 	for (colon = want.len; colon < line.len; colon++) {
 		if (line.ptr[colon] != ' ' && line.ptr[colon] != '\t')
 			break;
 	}
 	if (colon == line.len || line.ptr[colon] != ':')
+		return false;
+	*ret = (struct view){line.ptr + colon + 1, line.len - (colon + 1)};
+	return true;
+}
+
+/* Content-Transfer-Encoding: whether it leaves the bytes as they are. */
+static bool is_identity(struct view encoding)
+{
+	while (encoding.len && (text_is_blank(encoding.ptr[0])))
+		encoding = (struct view){encoding.ptr + 1, encoding.len - 1};
+	while (encoding.len && text_is_blank(encoding.ptr[encoding.len - 1]))
+		encoding.len--;
+	return view_caseeq(encoding, VIEW_LIT("7bit")) || view_caseeq(encoding, VIEW_LIT("8bit")) ||
+	       view_caseeq(encoding, VIEW_LIT("binary"));
+}
+
+/* LF or CR alone; @at..@end is a header with its folded lines. */
+static bool has_half_line_end(const struct reader *r, int64_t at, int64_t end)
+{
+	for (; at < end; at++) {
+		unsigned char c = span_byte(r->text, at);
+
+		if (c != '\r' && c != '\n')
+			continue;
+		if (!starts_with(r, at, VIEW_LIT("\r\n")))
+			return true;
+		at++;
+	}
+	return false;
+}
+
+static const char *read_header(struct part *part, const struct reader *r, int64_t at, int64_t len)
+{
+	char scratch[MULTIPART_HEADER_MAX];
+	size_t seen = (size_t)(len < MULTIPART_HEADER_MAX ? len : MULTIPART_HEADER_MAX);
+	struct view line = span_view(r->text, at, seen, scratch), value;
+
+	if (line.len && (line.ptr[0] == ' ' || line.ptr[0] == '\t'))
+		return "a part whose headers begin with a blank";
+	if (has_half_line_end(r, at, at + len))
+		return "half a line's end in a part's headers";
+	if (header_is(line, VIEW_LIT("content-transfer-encoding"), &value))
+		part->encoded = part->encoded || len > MULTIPART_HEADER_MAX || !is_identity(value);
+	if (!header_is(line, VIEW_LIT("content-disposition"), &value))
 		return NULL;
 	if (len > MULTIPART_HEADER_MAX)
 		return "a Content-Disposition header that is too long";
-	return read_disposition(part, (struct view){line.ptr + colon + 1, line.len - (colon + 1)});
+	return read_disposition(part, value);
 }
 
 /*
@@ -193,8 +286,8 @@ static int read_headers(struct multipart *m, struct part *part, const struct rea
 			*body = at + 2;
 			return 1;
 		}
-		if (starts_with(r, at - 2, r->needle) &&
-		    delimiter_kind(r, at - 2 + (int64_t)r->needle.len, &end) != DELIMITER_NONE) {
+		if (starts_with(r, at, r->dashes) &&
+		    delimiter_kind(r, at + (int64_t)r->dashes.len, &end) != DELIMITER_NONE) {
 			*body = at;
 			return 1;
 		}
@@ -218,16 +311,25 @@ enum multipart_result multipart_read(struct multipart *m, const struct span *tex
 				     struct view boundary, bool ends)
 {
 	char buf[NEEDLE_MAX] = "\r\n--";
-	struct reader r = {text, span_end(text), {buf, 4 + boundary.len}, ends};
+	struct reader r = {.text = text, .end = span_end(text), .ends = ends};
 	enum delimiter kind = DELIMITER_NONE;
 	int64_t at = text->at, next = 0;
 
 	*m = (struct multipart){.model_at = -1, .model_len = -1, .at = -1};
 	memcpy(buf + 4, boundary.ptr, boundary.len);
-	if (text->at == 0 && starts_with(&r, 0, (struct view){buf + 2, r.needle.len - 2}))
-		kind = delimiter_kind(&r, (int64_t)r.needle.len - 2, &next);
-	if (kind == DELIMITER_NONE)
+	r.needle = (struct view){buf, 4 + boundary.len};
+	r.dashes = (struct view){buf + 2, 2 + boundary.len};
+	if (text->at == 0 && starts_with(&r, 0, r.dashes))
+		kind = delimiter_kind(&r, (int64_t)r.dashes.len, &next);
+	if (kind == DELIMITER_NONE) {
 		kind = next_delimiter(&r, text->at, &at, &next);
+		m->at = text->at == 0 ? find_doubtful(&r, at >= 0 ? at : r.end) : -1;
+		if (m->at >= 0) {
+			m->why = "a boundary that only some readers take for a delimiter";
+			return MULTIPART_BAD;
+		}
+	}
+	m->delimiters = kind == DELIMITER_PART || kind == DELIMITER_CLOSE;
 	while (kind == DELIMITER_PART) {
 		struct part part = {false};
 		int64_t body;
@@ -238,8 +340,9 @@ enum multipart_result multipart_read(struct multipart *m, const struct span *tex
 			return MULTIPART_BAD;
 		if (got == 0)
 			return MULTIPART_OPEN;
-		if (is_model && m->model) {
-			m->why = "a second field \"model\"";
+		if (is_model && (m->model || part.encoded)) {
+			m->why = m->model ? "a second field \"model\""
+					  : "a field \"model\" in a transfer encoding";
 			m->at = next;
 			return MULTIPART_BAD;
 		}
@@ -255,23 +358,49 @@ enum multipart_result multipart_read(struct multipart *m, const struct span *tex
 	/* the CRLF of the closing line may be the next delimiter's, too */
 	kind = next_delimiter(&r, next - 2, &at, &next);
 	if (kind == DELIMITER_PART || kind == DELIMITER_CLOSE) {
-		m->why = "a multipart delimiter behind the closing one";
+		m->why = MULTIPART_BEHIND;
 		m->at = at;
 		return MULTIPART_BAD;
 	}
 	return MULTIPART_CLOSED;
 }
 
-bool multipart_boundary(struct view content_type, char buf[MULTIPART_BOUNDARY_MAX],
-			struct view *ret)
+/* How a charset of the whole bears on names: as UTF-8, as UTF-8 where they are ASCII, or unlike. */
+static bool charset_known(struct view charset, bool *ret_ascii)
 {
+	static const struct view ascii[] = {VIEW_LIT("us-ascii"), VIEW_LIT("ascii"),
+					    VIEW_LIT("iso-8859-1")};
+
+	*ret_ascii = false;
+	if (view_caseeq(charset, VIEW_LIT("utf-8")) || view_caseeq(charset, VIEW_LIT("utf8")))
+		return true;
+	*ret_ascii = true;
+	for (size_t i = 0; i < sizeof(ascii) / sizeof(ascii[0]); i++) {
+		if (view_caseeq(charset, ascii[i]))
+			return true;
+	}
+	return false;
+}
+
+const char *multipart_type(struct view content_type, char buf[MULTIPART_BOUNDARY_MAX],
+			   struct view *ret, bool *ret_ascii)
+{
+	static const char no_boundary[] = "multipart without one usable boundary";
 	struct param param;
 	enum param_result result;
-	bool found = false;
+	bool found = false, charset = false;
 
+	*ret_ascii = false;
 	while ((result = param_next(&content_type, &param)) == PARAM_READ) {
+		if (name_is(param.name, "charset")) {
+			if (charset || param.followed || !charset_known(param.raw, ret_ascii))
+				return "multipart in an unknown charset";
+			charset = true;
+		}
+		if (name_is_extended(param.name, "charset"))
+			return "multipart in an unknown charset";
 		if (name_is_extended(param.name, "boundary"))
-			return false;
+			return no_boundary;
 		if (!name_is(param.name, "boundary"))
 			continue;
 		/* no letter that a boundary may have needs escaping, and not every reader undoes it
@@ -280,8 +409,8 @@ bool multipart_boundary(struct view content_type, char buf[MULTIPART_BOUNDARY_MA
 		    (param.raw.len && memchr(param.raw.ptr, '\\', param.raw.len)) ||
 		    param_value(&param, buf, MULTIPART_BOUNDARY_MAX, ret) == PARAM_BAD ||
 		    ret->len == 0)
-			return false;
+			return no_boundary;
 		found = true;
 	}
-	return found && result == PARAM_END;
+	return found && result == PARAM_END ? NULL : no_boundary;
 }

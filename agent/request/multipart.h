@@ -22,15 +22,22 @@ enum multipart_result {
 };
 
 struct multipart {
-	bool model; /* a field "model", whole, with its delimiter */
+	bool model;      /* a field "model", whole, with its delimiter */
+	bool delimiters; /* there was one */
 	int64_t model_at, model_len;
 	int64_t at;
 	const char *why;
 };
 
-/* The boundary in @content_type, unquoted into @buf; false when there is none or it is too long. */
-bool multipart_boundary(struct view content_type, char buf[MULTIPART_BOUNDARY_MAX],
-			struct view *ret);
+/* multipart_read()'s reason for what stands behind the closing delimiter. */
+#define MULTIPART_BEHIND "a multipart delimiter behind the closing one"
+
+/*
+ * Takes @content_type apart: its boundary, unquoted into @buf, and whether its charset is one in
+ * which ASCII alone means the same as in UTF-8. NULL, or what is wrong with it.
+ */
+const char *multipart_type(struct view content_type, char buf[MULTIPART_BOUNDARY_MAX],
+			   struct view *ret, bool *ret_ascii);
 
 /*
  * Reads all of @text, which begins at the body's first byte (text->at == 0) or anywhere later.

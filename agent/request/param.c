@@ -3,8 +3,9 @@
 /*
  * Read as the common servers read it: blanks around the equals sign and empty parameters pass, a
  * folded line counts as a blank. What two readers would split or name in two ways is an error: a
- * quote that never ends, and a name that is no token (RFC 9110 §5.6.2), since some strip quotes,
- * control characters or no-break spaces off it and others do not.
+ * quote that never ends, and a name that is no token (RFC 9110 §5.6.2) or is not all that stands
+ * before the equals sign, since some strip quotes, control characters or no-break spaces off it, or
+ * what follows its first word (`filename *=`), and others do not.
  */
 
 static bool is_lws(char c)
@@ -71,8 +72,10 @@ enum param_result param_next(struct view *rest, struct param *ret)
 	if (!is_token(ret->name))
 		return PARAM_BAD;
 	skip_lws(rest);
-	if (rest->len == 0 || rest->ptr[0] != '=')
+	if (rest->len == 0 || rest->ptr[0] == ';')
 		return PARAM_READ;
+	if (rest->ptr[0] != '=')
+		return PARAM_BAD;
 	skip(rest, 1);
 	skip_lws(rest);
 	if (rest->len == 0 || rest->ptr[0] != '"') {

@@ -16,7 +16,7 @@ enum param_result { PARAM_READ, PARAM_END, PARAM_BAD };
 
 /*
  * Reads the next parameter of *rest, which begins behind the value itself, and moves *rest on.
- * PARAM_BAD: a quote that does not end, or a name that is no token.
+ * PARAM_BAD: a quote that does not end, or a name that is not one token.
  */
 enum param_result param_next(struct view *rest, struct param *ret);
 

@@ -41,6 +41,7 @@ struct finding {
 	enum { FOUND_BAD, FOUND_OPEN, FOUND_CLOSED, FOUND_UNSURE } result;
 	bool settled; /* nothing outside what was seen can change the answer */
 	bool model, escaped;
+	bool ascii; /* other bytes in the name mean one thing to us and another to the server */
 	int64_t model_at, model_len;
 	const struct span *model_in;
 	const char *why;
@@ -172,6 +173,19 @@ static void read_json_tail(struct finding *f, struct json *j, const struct sight
 		found_model(f, j, &s->tail);
 }
 
+/* The JSON ended in the head: nothing but blanks may follow, as far as it was seen. */
+static void read_after_json(struct finding *f, const struct span *tail)
+{
+	const char *const start = tail->a.ptr;
+	const char *p;
+
+	if (tail->a.len == 0)
+		return;
+	p = text_blank(start, start + tail->a.len);
+	if (p != start + tail->a.len)
+		found_bad(f, "bytes after the end of the JSON", tail->at + (p - start));
+}
+
 static void read_json(struct finding *f, const struct sight *s, unsigned max_depth)
 {
 	struct json j;
@@ -190,18 +204,20 @@ static void read_json(struct finding *f, const struct sight *s, unsigned max_dep
 	}
 	if (j.model)
 		found_model(f, &j, &s->text);
-	if (s->all || s->length == LENGTH_CUT)
+	if (s->all)
 		return;
-	/* Closed (a number at the end of the head is not), or no object: what follows cannot hold
-	 * a model. */
-	f->settled = (f->result == FOUND_CLOSED && j.state == JSON_AFTER) ||
-		     (s->length == LENGTH_WHOLE && j.top && j.top != '{');
-	if (f->settled) {
-		f->result = FOUND_CLOSED;
+	/* a number at the end of the head may go on */
+	if (f->result == FOUND_CLOSED && j.state == JSON_AFTER) {
+		f->settled = true;
+		read_after_json(f, &s->tail);
 		return;
 	}
-	f->result = FOUND_UNSURE;
-	if (!j.top || j.top == '{')
+	if (s->length == LENGTH_CUT)
+		return;
+	/* no object: what follows may be wrong, but cannot hold a model */
+	f->settled = s->length == LENGTH_WHOLE && j.top && j.top != '{';
+	f->result = f->settled ? FOUND_CLOSED : FOUND_UNSURE;
+	if (!j.top || j.top == '{' || (f->settled && j.top == '['))
 		read_json_tail(f, &j, s, max_depth);
 }
 
@@ -220,9 +236,10 @@ static void read_multipart(struct finding *f, const struct sight *s, struct view
 	struct view boundary;
 	struct multipart m;
 	enum multipart_result result;
+	const char *why = multipart_type(content_type, buf, &boundary, &f->ascii);
 
-	if (!multipart_boundary(content_type, buf, &boundary)) {
-		found_bad(f, "multipart without one usable boundary", 0);
+	if (why) {
+		found_bad(f, why, 0);
 		return;
 	}
 	result = multipart_read(&m, &s->text, boundary, s->all && !cut);
@@ -233,17 +250,16 @@ static void read_multipart(struct finding *f, const struct sight *s, struct view
 		found_field(f, &m, &s->text);
 	if (s->all || f->result == FOUND_BAD)
 		return;
-	if (f->result == FOUND_CLOSED) {
-		f->settled = true;
-		return;
-	}
-	if (s->length != LENGTH_CUT)
+	f->settled = f->result == FOUND_CLOSED;
+	if (!f->settled && s->length != LENGTH_CUT)
 		f->result = FOUND_UNSURE;
 	if (s->tail.a.len == 0)
 		return;
 	result = multipart_read(&m, &s->tail, boundary, !cut);
 	if (result == MULTIPART_BAD)
 		found_bad(f, m.why, m.at);
+	else if (f->settled && m.delimiters)
+		found_bad(f, MULTIPART_BEHIND, s->tail.at);
 	else if (m.model && f->model)
 		found_bad(f, "a second field \"model\"", m.model_at);
 	else if (m.model)
@@ -255,6 +271,15 @@ static void bad(struct request *req, const char *why, int64_t at)
 	req->status = REQUEST_BAD;
 	req->why = why;
 	req->at = at;
+}
+
+static bool is_ascii(struct view v)
+{
+	unsigned char all = 0;
+
+	for (size_t i = 0; i < v.len; i++)
+		all |= (unsigned char)v.ptr[i];
+	return all < 0x80;
 }
 
 static void take_model(struct request *req, const struct finding *f)
@@ -285,6 +310,8 @@ static void take_model(struct request *req, const struct finding *f)
 		req->model = raw;
 	}
 	why = name_check(req->model);
+	if (!why && f->ascii && !is_ascii(req->model))
+		why = "a model that is not ASCII in another charset than UTF-8";
 	if (why)
 		bad(req, why, f->model_at);
 	else

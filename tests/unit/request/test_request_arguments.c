@@ -298,6 +298,47 @@ static void wrong_in_the_slices(void **state)
 	ASSERT_STATUS("bad_request", in, &slices);
 }
 
+/* What ended in the head ended: bytes of the tail are wrong then, whatever the length. */
+static void bytes_behind_the_end(void **state)
+{
+	struct request_input in = nothing;
+	struct request req;
+
+	(void)state;
+	in.body_len = in.content_length = 1000;
+	in.head = VIEW_LIT("{\"model\":\"a\"} ");
+	in.tail = VIEW_LIT(" \n\t");
+	assert_model(in, &slices, "a", 10);
+	in.tail = VIEW_LIT(" \n}");
+	req = read_input(in, &slices);
+	assert_int_equal(req.status, REQUEST_BAD);
+	assert_string_equal(req.why, "bytes after the end of the JSON");
+	assert_int_equal(req.at, 999);
+	in.content_length = 2000; /* cut */
+	ASSERT_STATUS("bad_request", in, &slices);
+	in.tail = VIEW_LIT("   ");
+	assert_model(in, &slices, "a", 10);
+	in.content_length = -1; /* large buffers, no length */
+	in.buffer_size = 500;
+	in.tail = VIEW_LIT(" \xed");
+	ASSERT_STATUS("bad_request", in, &slices);
+	in.tail = VIEW_NULL;
+	assert_model(in, &slices, "a", 10);
+	/* no object */
+	in = nothing;
+	in.body_len = in.content_length = 1000;
+	in.head = VIEW_LIT("[1,{\"model\":\"a\"},\"");
+	in.tail = VIEW_LIT("x\",{\"model\":\"b\"}]");
+	ASSERT_STATUS("no_model", in, &slices);
+	in.tail = VIEW_LIT("x\",01]");
+	ASSERT_STATUS("bad_request", in, &slices);
+	in.tail = VIEW_LIT("x\"}");
+	ASSERT_STATUS("bad_request", in, &slices);
+	in.head = VIEW_LIT("\"{");
+	in.tail = VIEW_LIT("}\"");
+	ASSERT_STATUS("no_model", in, &slices);
+}
+
 /* A body of unknown length that ends in an inner brace must not pass as closed. */
 static void inner_brace_at_the_cut(void **state)
 {
@@ -352,6 +393,8 @@ static void boundary_at_the_end_of_the_head(void **state)
 	in.body_len = in.content_length = 1000;
 	assert_model(in, &slices, "a", 1000 - 8);
 	in.head = VIEW_LIT("x\r\n--b--\r\n");
+	ASSERT_STATUS("bad_request", in, &slices); /* a delimiter behind the closing one */
+	in.tail = VIEW_LIT("x--b\r\nContent-Disposition: form-data; name=model\r\n\r\na");
 	ASSERT_STATUS("no_model", in, &slices);
 	in.body = VIEW_LIT("x\r\n--b--");
 	in.body_len = -1;
@@ -372,6 +415,7 @@ static int run(void)
 	    cmocka_unit_test(slices_of_unknown_place),
 	    cmocka_unit_test(duplicate_over_the_gap),
 	    cmocka_unit_test(wrong_in_the_slices),
+	    cmocka_unit_test(bytes_behind_the_end),
 	    cmocka_unit_test(inner_brace_at_the_cut),
 	    cmocka_unit_test(number_at_the_end_of_the_head),
 	    cmocka_unit_test(boundary_at_the_end_of_the_head),
