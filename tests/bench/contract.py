@@ -73,7 +73,7 @@ PIECES = {
     "use-server rules": without("use-server"),
     "use_backend but for the pool": without("use_backend inference-(answers|admin)"),
     "all arguments but the body": arguments("body=req.body"),
-    "content_encoding": arguments("ID body=req.body content_type=req.fhdr(content-type)"),
+    "content_encoding": arguments("ID body=req.body content_type=req.fhdr(content-type,1)"),
     "rules for large bodies": without(
         r"http-request set-var\(txn.inference_tail\)",
         "http-request send-spoe-group inference (slices|whole|named)"),

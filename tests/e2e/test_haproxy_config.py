@@ -128,6 +128,16 @@ def test_arguments_of_a_usual_body(rig):
     }
 
 
+@pytest.mark.parametrize("length", [2, 40_000])
+def test_of_two_content_types_the_first_is_sent(rig, length):
+    """Starlette, Go and Node go by the first; read by another one, the same multipart body may
+    name another model."""
+    rig.request(body=b"x" * length, content_type="multipart/form-data; boundary=a",
+                Content_Type="multipart/form-data; boundary=b")
+    (notify,) = rig.agent.notifies
+    assert notify.args["content_type"] == "multipart/form-data; boundary=a"
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "PUT", "PATCH", "OPTIONS"])
 def test_only_posts_are_sent(rig, method):
     rig.request(method, "/v1/responses/resp_1", body=None)
