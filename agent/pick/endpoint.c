@@ -155,7 +155,17 @@ static uint32_t to_q8(double requests)
 	return (uint32_t)lrint(fmin(requests, LOAD_MAX) * LIVE_ONE);
 }
 
-/* What both HAProxy and the server do not know of takes no room. */
+/* What the server does not know of, and HAProxy neither where it says what it has. */
+static uint32_t lost_q8(const struct cold *c)
+{
+	uint64_t unheld_q8 = (uint64_t)c->unheld * LIVE_ONE;
+
+	if (c->held == ENDPOINT_HELD_UNKNOWN || unheld_q8 > c->drift_q8)
+		return c->drift_q8;
+	return (uint32_t)unheld_q8;
+}
+
+/* As lost_q8(), but nothing where HAProxy does not say. */
 static void publish_room(struct endpoints *e, uint32_t slot)
 {
 	const struct cold *c = &e->cold[slot];
@@ -173,7 +183,7 @@ static void publish_reports(struct endpoints *e, uint32_t slot)
 {
 	const struct cold *c = &e->cold[slot];
 
-	atomic_store_explicit(&e->base[slot], (int32_t)c->foreign_q8 - (int32_t)c->drift_q8,
+	atomic_store_explicit(&e->base[slot], (int32_t)c->foreign_q8 - (int32_t)lost_q8(c),
 			      memory_order_relaxed);
 	publish_room(e, slot);
 }
@@ -230,7 +240,7 @@ void endpoint_set_room(struct endpoints *e, uint32_t slot, uint32_t maxconn, uin
 {
 	e->cold[slot].maxconn = maxconn;
 	e->cold[slot].others = others;
-	publish_room(e, slot);
+	publish_reports(e, slot);
 }
 
 void endpoint_set_held(struct endpoints *e, uint32_t slot, uint32_t held)
@@ -308,7 +318,7 @@ void endpoint_view(const struct endpoints *e, uint32_t slot, struct endpoint_vie
 	    .maxconn = c->maxconn,
 	    .others = c->others,
 	    .load = endpoint_load(e, slot),
-	    .drift = (double)c->drift_q8 / LIVE_ONE,
+	    .drift = (double)lost_q8(c) / LIVE_ONE,
 	    .foreign = (double)c->foreign_q8 / LIVE_ONE,
 	    .waiting = c->waiting,
 	    .running = c->running,

@@ -10,8 +10,9 @@
  * it answered, never below zero; it is 0 until the first good scrape. Where the server has
  * reported fewer requests than we have tickets open at each scrape of a whole minute
  * (ENDPOINT_DRIFT_NS), the smallest of these differences is what was lost on the way (log lines
- * that never came); it is taken off the load until a scrape says otherwise, and off what counts
- * against max_inflight. It takes no room either, as far as HAProxy does not have it.
+ * that never came); it is taken off the load until a scrape says otherwise, off what counts
+ * against max_inflight, and takes no room. What HAProxy has there was not lost, whatever the server
+ * says: figures that stand still would make the slowest server the least loaded one.
  */
 #ifndef PICK_ENDPOINT_H
 #define PICK_ENDPOINT_H

@@ -56,6 +56,42 @@ static void drift_is_taken_off_after_a_minute(void **state)
 	house_demolish(&h);
 }
 
+/* A server whose figures stand still: what HAProxy has there is there, and counts. */
+static void what_haproxy_holds_is_no_drift(void **state)
+{
+	struct house h = house_build("least-loaded");
+	uint32_t slot = h.slots[0];
+	struct endpoint_view v;
+
+	(void)state;
+	house_settle(&h);
+	for (unsigned i = 0; i < 5; i++)
+		(void)house_open(&h, 0);
+	for (uint64_t t = 1; t <= 80; t++) {
+		endpoint_set_held(h.e, slot, 5);
+		endpoint_set_room(h.e, slot, 0, 0);
+		endpoint_observe(h.e, slot, 0, 2, 0, 5, t * S);
+		assert_true(endpoint_load(h.e, slot) == 5);
+	}
+	/* One of the five is not there: that one was lost, though the server lacks three. */
+	endpoint_set_held(h.e, slot, 4);
+	endpoint_set_room(h.e, slot, 0, 0);
+	assert_true(endpoint_load(h.e, slot) == 4);
+	endpoint_view(h.e, slot, &v);
+	assert_true(v.drift == 1);
+	/* HAProxy has none of them, or does not say any more. */
+	endpoint_set_held(h.e, slot, 0);
+	endpoint_set_room(h.e, slot, 0, 0);
+	assert_true(endpoint_load(h.e, slot) == 2);
+	endpoint_set_held(h.e, slot, 5);
+	endpoint_set_room(h.e, slot, 0, 0);
+	assert_true(endpoint_load(h.e, slot) == 5);
+	endpoint_set_held(h.e, slot, ENDPOINT_HELD_UNKNOWN);
+	endpoint_observe(h.e, slot, 0, 2, 0, 5, 81 * S);
+	assert_true(endpoint_load(h.e, slot) == 2);
+	house_demolish(&h);
+}
+
 static void a_slot_that_changed_hands(void **state)
 {
 	struct house h = house_build("least-loaded");
@@ -94,6 +130,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(aborted_requests_do_not_stop_the_clock),
 	    cmocka_unit_test(drift_is_taken_off_after_a_minute),
+	    cmocka_unit_test(what_haproxy_holds_is_no_drift),
 	    cmocka_unit_test(a_slot_that_changed_hands),
 	    cmocka_unit_test(the_table_of_endpoints_has_an_end),
 	};
