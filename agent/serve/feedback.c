@@ -79,6 +79,7 @@ struct feedback {
 	bool datagram_last; /* and what was understood last was one */
 	uint64_t complained_ns, evicted_ns, expired_told;
 	uint64_t heard, heard_ns; /* lines, and when there was one last or few were waited for */
+	uint64_t given_up;        /* at that line */
 	bool silence_told;
 	uint64_t silent_ns; /* when a stream closed last; 0: none did, or its dead are buried */
 	size_t nlost;
@@ -494,14 +495,20 @@ static void bury(struct feedback *f, uint64_t now_ns, const struct feedback_hapr
 	f->silent_ns = 0;
 }
 
-/* A haproxy.cfg without the log line shows as load that only grows: tickets expire after an hour,
- * whoever looks for the reason looks now. */
-static void mind_silence(struct feedback *f, uint64_t now_ns)
+/*
+ * A haproxy.cfg without the log line shows as load that only grows: tickets expire after an hour,
+ * whoever looks for the reason looks now. Where the runtime socket shows that requests have ended,
+ * it shows as load that is some seconds too old.
+ */
+static void mind_silence(struct feedback *f, uint64_t now_ns, uint64_t given_up)
 {
 	uint32_t open = tickets_open(f->env.tickets);
 	struct log_line l;
 
-	if (f->counts.lines != f->heard || open < SILENT_TICKETS || f->heard_ns == 0) {
+	if (f->counts.lines != f->heard || f->heard_ns == 0)
+		f->given_up = given_up;
+	given_up -= f->given_up;
+	if (f->counts.lines != f->heard || open + given_up < SILENT_TICKETS || f->heard_ns == 0) {
 		f->heard = f->counts.lines;
 		f->heard_ns = now_ns;
 		f->silence_told = false;
@@ -513,9 +520,11 @@ static void mind_silence(struct feedback *f, uint64_t now_ns)
 	f->counts.silences++;
 	log_begin(&l, LOG_LEVEL_WARNING, "feedback_silent");
 	log_int(&l, "open", open);
+	log_int(&l, "given_up", (int64_t)given_up);
 	log_int(&l, "for_s", (int64_t)((now_ns - f->heard_ns) / CLOCK_NS_PER_S));
 	log_str(&l, "remedy",
-		"HAProxy tells the end of no request: check its log line to the agent");
+		"HAProxy tells the end of no request: check its log line to the agent (`log "
+		"ring@…` and log-format-sd in the frontend, no dontlog-normal)");
 	log_end(&l);
 }
 
@@ -531,7 +540,7 @@ void feedback_tick(struct feedback *f, uint64_t now_ns, uint64_t ticket_age_ns,
 		reclaim(f);
 	bury(f, now_ns, h);
 	f->counts.expired += tickets_expire(f->env.tickets, now_ns, ticket_age_ns, EXPIRE_BUDGET);
-	mind_silence(f, now_ns);
+	mind_silence(f, now_ns, h->given_up);
 	if (f->counts.expired == f->expired_told)
 		return;
 	log_begin(&l, LOG_LEVEL_WARNING, "tickets_expired");

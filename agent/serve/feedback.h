@@ -38,7 +38,7 @@ struct feedback_counts {
 	uint64_t reclaimed; /* tickets of requests that ended without knowing them */
 	uint64_t orphaned;  /* tickets of a HAProxy process that died */
 	uint64_t expired;   /* tickets whose end was never told */
-	uint64_t silences;  /* times that many were open and no end was told for a minute */
+	uint64_t silences;  /* times that no end of many was told for a minute */
 };
 
 /* Listens on every address of listen.feedback: IP:PORT takes TCP and UDP, unix@PATH datagrams.
@@ -51,6 +51,7 @@ void feedback_line(struct feedback *f, struct view line);
 struct feedback_haproxy {
 	uint32_t pid;               /* the worker that answers */
 	uint64_t start_ns, seen_ns; /* when it began, and when it answered last; monotonic */
+	uint64_t given_up; /* tickets so far whose end its own counts showed, and no line */
 };
 /* Closes tickets that no line will close; to be called every second or so. */
 void feedback_tick(struct feedback *f, uint64_t now_ns, uint64_t ticket_age_ns,

@@ -408,6 +408,34 @@ static void a_number_that_two_haproxys_have(void **state)
 	demolish(e);
 }
 
+/* Nor where the runtime socket shows that requests end, and their tickets are given up for it. */
+static void nobody_tells_but_the_counts(void **state)
+{
+	struct feedback_haproxy h = {.given_up = 1000};
+	struct ear *e = build();
+	int64_t last;
+
+	(void)state;
+	feedback_tick(e->feedback, e->now, 3600 * S, &h);
+	for (int i = 0; i < 3; i++, e->now += 60 * S)
+		feedback_tick(e->feedback, e->now, 3600 * S, &h);
+	assert_int_equal(counts(e).silences, 0); /* those of before are not of now */
+	h.given_up += 49;
+	for (int i = 0; i < 3; i++, e->now += 60 * S)
+		feedback_tick(e->feedback, e->now, 3600 * S, &h);
+	assert_int_equal(counts(e).silences, 0);
+	last = open_on(e, 0, 0);
+	for (int i = 0; i < 3; i++, e->now += 60 * S)
+		feedback_tick(e->feedback, e->now, 3600 * S, &h);
+	assert_int_equal(counts(e).silences, 1);
+	/* A line: the others are none of a silence. */
+	feedback_line(e->feedback, view_str(line_of(last, "a1", 200, "--", 0)));
+	for (int i = 0; i < 3; i++, e->now += 60 * S)
+		feedback_tick(e->feedback, e->now, 3600 * S, &h);
+	assert_int_equal(counts(e).silences, 1);
+	demolish(e);
+}
+
 /* Nobody tells of ends: said after a minute, once, and again after there was a line. */
 static void nobody_tells(void **state)
 {
@@ -473,13 +501,14 @@ static void a_haproxy_that_died(void **state)
 	ring = dial(e->port, SOCK_STREAM);
 	settle(e);
 	e->now += S * 3 / 2;
-	feedback_tick(e->feedback, e->now, 3600 * S, &(struct feedback_haproxy){0, born, seen});
+	feedback_tick(e->feedback, e->now, 3600 * S, &(struct feedback_haproxy){0, born, seen, 0});
 	assert_int_equal(counts(e).orphaned, 0);
 	(void)open_on(e, 1, 0);
 	/* Now it was asked: another process, a second old. */
 	born = e->now - S;
 	e->now += S / 2;
-	feedback_tick(e->feedback, e->now, 3600 * S, &(struct feedback_haproxy){0, born, e->now});
+	feedback_tick(e->feedback, e->now, 3600 * S,
+		      &(struct feedback_haproxy){0, born, e->now, 0});
 	assert_int_equal(counts(e).orphaned, 1);
 	assert_int_equal(view_of(e, 0).open, 0);
 	assert_int_equal(view_of(e, 1).open, 1);
@@ -559,7 +588,7 @@ static void a_ring_that_reconnects(void **state)
 	for (unsigned i = 0; i < 5; i++) {
 		e->now += S;
 		feedback_tick(e->feedback, e->now, 3600 * S,
-			      &(struct feedback_haproxy){0, born, e->now});
+			      &(struct feedback_haproxy){0, born, e->now, 0});
 	}
 	assert_int_equal(counts(e).orphaned, 0);
 	assert_int_equal(tickets_open(e->tickets), 1);
@@ -650,6 +679,7 @@ int main(void)
 	    cmocka_unit_test(tickets_that_haproxy_never_learned),
 	    cmocka_unit_test(a_number_that_two_haproxys_have),
 	    cmocka_unit_test(nobody_tells),
+	    cmocka_unit_test(nobody_tells_but_the_counts),
 	    cmocka_unit_test(tickets_grow_old),
 	    cmocka_unit_test(a_haproxy_that_died),
 	    cmocka_unit_test(a_haproxy_that_was_reloaded),
