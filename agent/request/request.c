@@ -421,6 +421,29 @@ static bool read_body(struct request *req, const struct request_input *in,
 	return true;
 }
 
+/* There is a body that may name a model, and nothing of it was sent. */
+static bool is_unseen(const struct request_input *in)
+{
+	return in->body_len > 0 && !in->body.ptr && !in->head.ptr && !in->tail.ptr &&
+	       kind_of(in->content_type) != KIND_NONE;
+}
+
+/* What HAProxy found: it makes one byte of \u0080 to \u00ff, which is no UTF-8, and nothing of
+ * those above. */
+static bool is_readable(struct view model)
+{
+	return model.ptr && text_valid(model.ptr, model.ptr + model.len);
+}
+
+static void not_seen(struct request *req, const struct request_input *in)
+{
+	req->truncated = in->content_length > in->body_len || in->body_size > in->body_len;
+	if (!kind_is_plain(in->content_encoding))
+		req->status = REQUEST_BAD_ENCODING;
+	else
+		req->status = req->truncated ? REQUEST_TOO_LARGE : REQUEST_NEED_BODY;
+}
+
 void request_read(struct request *req, const struct request_input *in,
 		  const struct request_limits *limits)
 {
@@ -436,6 +459,8 @@ void request_read(struct request *req, const struct request_input *in,
 		if (in->model.ptr && limits->whole && in->body_len > 0 && !in->body.len &&
 		    !in->head.len)
 			req->status = REQUEST_NEED_BODY;
+		else if (is_unseen(in) && !is_readable(in->model))
+			not_seen(req, in);
 		else if (in->model.ptr)
 			take_argument(req, in->model);
 	} else if (in->model.ptr && !limits->whole &&

@@ -34,7 +34,9 @@ struct request_limits {
  * that cover the body are read as one text, in place. model is used when nothing was read (no body,
  * or a content type that carries no model), and instead of need_body or too_large unless
  * limits.whole; else the bytes win. It is held to the rules for names. With limits.whole and a
- * body_len it is a look at a body that we have not seen: need_body.
+ * body_len it is a look at a body that we have not seen: need_body. So is a body_len without any
+ * bytes and without a model: HAProxy's own look found none, which says nothing of what it cannot
+ * read.
  *
  * Read as JSON: application/json, text/json, +json, no content type; and text/plain and
  * application/x-www-form-urlencoded whose first byte that is no blank is '{', because that is what

@@ -298,6 +298,35 @@ static void wrong_in_the_slices(void **state)
 	ASSERT_STATUS("bad_request", in, &slices);
 }
 
+/* HAProxy's json_query is no reader of JSON: what it does not find may be there. */
+static void nothing_found_by_haproxy(void **state)
+{
+	struct request_input in = nothing;
+
+	(void)state;
+	in.body_len = in.body_size = in.content_length = 2000000;
+	ASSERT_STATUS("need_body", in, &slices);
+	ASSERT_STATUS("need_body", in, &whole);
+	in.model = VIEW_LIT("caf\xe9"); /* "caf\\u00e9" */
+	ASSERT_STATUS("need_body", in, &slices);
+	in.model = VIEW_LIT("caf\xc3\xa9");
+	assert_model(in, &slices, "caf\xc3\xa9", -1);
+	in.model = VIEW_LIT("a\n");
+	ASSERT_STATUS("bad_request", in, &slices);
+	in.model = VIEW_NULL;
+	in.content_type = VIEW_LIT("multipart/form-data; boundary=b");
+	ASSERT_STATUS("need_body", in, &slices);
+	in.content_length = 3000000;
+	ASSERT_STATUS("too_large", in, &slices);
+	in.content_encoding = VIEW_LIT("gzip");
+	ASSERT_STATUS("unsupported_encoding", in, &slices);
+	in.content_type = VIEW_LIT("image/png");
+	ASSERT_STATUS("no_model", in, &slices);
+	in = nothing;
+	in.body_len = in.body_size = in.content_length = 0;
+	ASSERT_STATUS("no_model", in, &slices);
+}
+
 /* What ended in the head ended: bytes of the tail are wrong then, whatever the length. */
 static void bytes_behind_the_end(void **state)
 {
@@ -416,6 +445,7 @@ static int run(void)
 	    cmocka_unit_test(duplicate_over_the_gap),
 	    cmocka_unit_test(wrong_in_the_slices),
 	    cmocka_unit_test(bytes_behind_the_end),
+	    cmocka_unit_test(nothing_found_by_haproxy),
 	    cmocka_unit_test(inner_brace_at_the_cut),
 	    cmocka_unit_test(number_at_the_end_of_the_head),
 	    cmocka_unit_test(boundary_at_the_end_of_the_head),
