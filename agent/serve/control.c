@@ -362,8 +362,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	discover_status(c->discover, &s);
 	feedback_tick(c->feedback, now, c->conf->timeouts.ticket_ms * CLOCK_NS_PER_MS,
-		      &(struct feedback_haproxy){s.haproxy.pid, haproxy_start(&s.haproxy),
-						 s.haproxy.last_good_ns,
+		      &(struct feedback_haproxy){s.haproxy.pid, s.haproxy.former_pid,
+						 haproxy_start(&s.haproxy), s.haproxy.last_good_ns,
 						 silent_given_up(c->silent)});
 	retired_tick(&c->retired, c->tickets,
 		     &(struct retired_haproxy){s.haproxy.pid, s.haproxy.former_pid,

@@ -469,6 +469,15 @@ struct feedback *feedback_free(struct feedback *f)
 	return NULL;
 }
 
+static unsigned bury_known(struct feedback *f, uint64_t until, const struct feedback_haproxy *h)
+{
+	unsigned n = tickets_abandon(f->env.tickets, 0, until);
+
+	if (h->former_pid && !f->datagram_last)
+		n += tickets_abandon(f->env.tickets, h->former_pid, until);
+	return n;
+}
+
 /*
  * The process whose ring fell silent is not the one that answers now. The new one's ring may have
  * come before the old one's went, and the old one still sends requests that it had accepted. What
@@ -476,9 +485,9 @@ struct feedback *feedback_free(struct feedback *f)
  * the scrape counts its request as another's. What the runtime socket said before the silence, the
  * dead one may have said.
  *
- * Where the new one's number is the kernel's too, serve/retired.c knows whose tickets are orphans,
- * and another HAProxy that asks us keeps its own: here only those go that nobody is known to have
- * asked for.
+ * Where the new one's number is the kernel's too, another HAProxy that asks us keeps its own: those
+ * of the one before go, and those that nobody is known to have asked for. serve/retired.c sees to
+ * others that are gone.
  */
 static void bury(struct feedback *f, uint64_t now_ns, const struct feedback_haproxy *h)
 {
@@ -490,7 +499,7 @@ static void bury(struct feedback *f, uint64_t now_ns, const struct feedback_hapr
 	/* Its uptime is told in whole seconds. */
 	if (h->start_ns + CLOCK_NS_PER_S >= f->silent_ns)
 		f->counts.orphaned += asks(f, h->pid)
-					  ? tickets_abandon(f->env.tickets, 0, until)
+					  ? bury_known(f, until, h)
 					  : tickets_abandon_others(f->env.tickets, h->pid, until);
 	f->silent_ns = 0;
 }

@@ -49,7 +49,7 @@ struct feedback *feedback_free(struct feedback *f);
 void feedback_line(struct feedback *f, struct view line);
 /* What the runtime socket tells of its HAProxy; 0: not known. */
 struct feedback_haproxy {
-	uint32_t pid;               /* the worker that answers */
+	uint32_t pid, former_pid; /* the worker that answers, the one that did before it; 0: none */
 	uint64_t start_ns, seen_ns; /* when it began, and when it answered last; monotonic */
 	uint64_t given_up; /* tickets so far whose end its own counts showed, and no line */
 };

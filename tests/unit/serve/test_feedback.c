@@ -501,14 +501,15 @@ static void a_haproxy_that_died(void **state)
 	ring = dial(e->port, SOCK_STREAM);
 	settle(e);
 	e->now += S * 3 / 2;
-	feedback_tick(e->feedback, e->now, 3600 * S, &(struct feedback_haproxy){0, born, seen, 0});
+	feedback_tick(e->feedback, e->now, 3600 * S,
+		      &(struct feedback_haproxy){0, 0, born, seen, 0});
 	assert_int_equal(counts(e).orphaned, 0);
 	(void)open_on(e, 1, 0);
 	/* Now it was asked: another process, a second old. */
 	born = e->now - S;
 	e->now += S / 2;
 	feedback_tick(e->feedback, e->now, 3600 * S,
-		      &(struct feedback_haproxy){0, born, e->now, 0});
+		      &(struct feedback_haproxy){0, 0, born, e->now, 0});
 	assert_int_equal(counts(e).orphaned, 1);
 	assert_int_equal(view_of(e, 0).open, 0);
 	assert_int_equal(view_of(e, 1).open, 1);
@@ -547,13 +548,14 @@ static void one_of_two_haproxys_was_reloaded(void **state)
 {
 	enum { OLD = 77, NEW = 78, OTHER = 79 };
 	struct ear *e = build();
-	struct feedback_haproxy h = {.pid = NEW, .start_ns = e->now};
+	struct feedback_haproxy h = {.pid = NEW, .former_pid = OLD, .start_ns = e->now};
 	int ring = dial(e->port, SOCK_STREAM), next = dial(e->port, SOCK_STREAM);
 
 	(void)state;
 	peers_note(&e->peers, OLD);
 	peers_note(&e->peers, OTHER);
 	peers_note(&e->peers, NEW);
+	assert_true(ticket_open(e->tickets, 0, e->slots[0], 0, 0, OLD, e->now) > 0);
 	assert_true(ticket_open(e->tickets, 0, e->slots[0], 0, 0, 0, e->now) > 0);
 	assert_true(ticket_open(e->tickets, 0, e->slots[1], 0, 0, OTHER, e->now) > 0);
 	assert_true(ticket_open(e->tickets, 0, e->slots[2], 0, 0, NEW, e->now) > 0);
@@ -564,7 +566,7 @@ static void one_of_two_haproxys_was_reloaded(void **state)
 	e->now += S * 3 / 2;
 	h.seen_ns = e->now;
 	feedback_tick(e->feedback, e->now, 3600 * S, &h);
-	assert_int_equal(counts(e).orphaned, 1);
+	assert_int_equal(counts(e).orphaned, 2);
 	assert_int_equal(view_of(e, 0).open, 0);
 	assert_int_equal(view_of(e, 1).open, 1);
 	assert_int_equal(view_of(e, 2).open, 1);
@@ -588,7 +590,7 @@ static void a_ring_that_reconnects(void **state)
 	for (unsigned i = 0; i < 5; i++) {
 		e->now += S;
 		feedback_tick(e->feedback, e->now, 3600 * S,
-			      &(struct feedback_haproxy){0, born, e->now, 0});
+			      &(struct feedback_haproxy){0, 0, born, e->now, 0});
 	}
 	assert_int_equal(counts(e).orphaned, 0);
 	assert_int_equal(tickets_open(e->tickets), 1);
