@@ -73,7 +73,7 @@ if [ -n "$install" ]; then
 	done
 	if wants systemd; then purposes+=(chroots); fi # its debootstrap
 	install_packages "${purposes[@]}" || fail "the packages could not be installed"
-	if wants kube; then install_kube & fi # waited for before the tests
+	if wants kube; then { install_kube; install_conformance; } & fi # waited for before the tests
 	if wants python || wants e2e || wants chaos || wants sim || wants kube || wants charts || wants compose || wants systemd; then
 		install_python || fail "the Python clients could not be installed"
 		if wants e2e; then
@@ -109,7 +109,8 @@ fi
 
 wait
 SPOA_SKIP_KUBE=$(cat "$CACHE/kube-reason" 2>/dev/null)
-export SPOA_SKIP_KUBE
+SPOA_SKIP_CONFORMANCE=$(cat "$CACHE/conformance-reason" 2>/dev/null)
+export SPOA_SKIP_KUBE SPOA_SKIP_CONFORMANCE
 [ -x "$PYTHON" ] || PYTHON=$(command -v python3)
 export SPOA_FAILED_BUILDS=$failed_builds
 export SPOA_SECONDS_INSTALL=$((installed_after - started))

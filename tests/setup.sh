@@ -256,3 +256,46 @@ install_kube() {
 	fi
 	[ -z "$reason" ] || printf '%s' "$reason" | tee "$CACHE/kube-reason" | sed 's/^/   /'
 }
+
+# The official conformance suites, the server that their manifests run, and what stands for an
+# endpoint picker's image. The folder's name changes with what they are built from.
+conformance_folder() {
+	local sum
+	sum=$(cd "$ROOT/tests/kube/conformance" &&
+		cat base.yaml go.mod go.sum picker/main.go suite_test.go | sha256sum) &&
+	printf '%s/conformance-%s' "$SPOA_CACHE" "${sum:0:12}"
+}
+
+make_conformance() { # GO DIR
+	local go=$1 dir=$2
+	mkdir -p "$dir" &&
+	(
+		cd "$ROOT/tests/kube/conformance" &&
+		export CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOCACHE="$SPOA_CACHE/go-build" &&
+		nice "$go" test -p 2 -c -trimpath -ldflags '-s -w' -o "$dir/suites" . &&
+		nice "$go" build -p 2 -trimpath -ldflags '-s -w' -o "$dir/" ./picker \
+			sigs.k8s.io/gateway-api/conformance/echo-basic
+	)
+}
+
+# Makes them where they are missing; where they cannot be had the reason goes into
+# $CACHE/conformance-reason.
+install_conformance() {
+	local go dir reason=
+	dir=$(conformance_folder)
+	mkdir -p "$CACHE" "$SPOA_CACHE"
+	rm -f "$CACHE/conformance-reason"
+	[ -d "$dir" ] && return 0
+	if ! go=$(kube_go); then
+		reason="no Go 1.25 or later to build the conformance suites with"
+	else
+		step "building the conformance suites into $dir (two minutes, once)"
+		rm -rf "$dir.new"
+		if quietly make_conformance "$go" "$dir.new" && mv "$dir.new" "$dir"; then
+			rm -rf "$SPOA_CACHE/go-build"
+		else
+			reason="the conformance suites could not be built"
+		fi
+	fi
+	[ -z "$reason" ] || printf '%s' "$reason" | tee "$CACHE/conformance-reason" | sed 's/^/   /'
+}

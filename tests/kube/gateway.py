@@ -99,7 +99,8 @@ class Gateway:
     def install(self):
         self.plane.kubectl("create", "namespace", self.space, ok=False)
         self.helm()
-        self.plane.apply(gateway(self.space))
+        self.plane.apply(gateway(self.space, gateway_class=self.values.get(
+            "gatewayClass.name", "inference-haproxy")))
         until(lambda: self.address, 20, "the gateway has an address")
         return self
 

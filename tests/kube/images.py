@@ -3,8 +3,9 @@
 An image here has what the real one has and no more: the agent's and the simulator's hold one program
 and its libraries (no shell), HAProxy's is a Debian with the official image's entrypoint, user and
 folders. vLLM's and llm-d's simulator's names stand for the simulator: their options that matter to a
-gateway are translated.
+gateway are translated. The conformance suites' model server is the real one, built from its Go module.
 """
+import hashlib
 import os
 import re
 import subprocess
@@ -90,6 +91,27 @@ def simulator(_):
                                                          "0.0.0.0:8000"], cmd=[], user=65532)
 
 
+def conformance_program(name):
+    """One built from conformance/ as it is now (tests/setup.sh: conformance_folder); NoImage."""
+    sources = os.path.join(ROOT, "tests", "kube", "conformance")
+    digest = hashlib.sha256()
+    for source in ("base.yaml", "go.mod", "go.sum", "picker/main.go", "suite_test.go"):
+        with open(os.path.join(sources, source), "rb") as f:
+            digest.update(f.read())
+    program = os.path.join(CACHE, "conformance-" + digest.hexdigest()[:12], name)
+    if not os.path.exists(program):
+        raise NoImage(os.environ.get("SPOA_SKIP_CONFORMANCE") or
+                      "the conformance suites are not built (tests/run.sh does)")
+    return program
+
+
+def conformance(name):
+    """It needs nothing else."""
+    return {"base": [(conformance_program(name), "/" + name)], "entrypoint": ["/" + name],
+            "cmd": [], "user": 65532, "texts": {"/etc/passwd": PASSWD, "/etc/group": GROUP},
+            "env": {"PATH": "/"}}
+
+
 def debian(root, **more):
     return {"base": [(root.rstrip("/") + "/usr", "/usr")], "links": LINKS, "tmpfs": ["/usr/local"],
             "texts": {"/etc/passwd": PASSWD, "/etc/group": GROUP, "/etc/nsswitch.conf": NSSWITCH,
@@ -142,6 +164,8 @@ def vllm(_):
 
 TABLE = [(r"(.*/)?spoa-inference", agent), (r"(.*/)?spoa-sim", simulator),
          (r"(.*/)?haproxy(-alpine|-debian|-ubuntu)?", haproxy),
+         (r"(.*/)?echo-basic", lambda _: conformance("echo-basic")),
+         (r"(.*/)?gateway-api-inference-extension/epp", lambda _: conformance("picker")),
          (r"(.*/)?(vllm-openai|vllm-cpu|llm-d-inference-sim)", vllm)]
 
 
