@@ -260,7 +260,8 @@ static const char *read_header(struct part *part, const struct reader *r, int64_
 
 	if (line.len && (line.ptr[0] == ' ' || line.ptr[0] == '\t'))
 		return "a part whose headers begin with a blank";
-	if (has_half_line_end(r, at, at + len))
+	if (((int64_t)seen < len || memchr(line.ptr, '\n', seen) || memchr(line.ptr, '\r', seen)) &&
+	    has_half_line_end(r, at, at + len))
 		return "half a line's end in a part's headers";
 	if (header_is(line, VIEW_LIT("content-transfer-encoding"), &value))
 		part->encoded = part->encoded || len > MULTIPART_HEADER_MAX || !is_identity(value);
