@@ -78,6 +78,10 @@ static int header(const char *s, size_t at, size_t end)
 		return FIELD_MODEL;
 	if (n >= 19 && strncasecmp(s + at, "content-disposition", 19) == 0)
 		return FIELD_ODD;
+	if (n >= 25 && strncasecmp(s + at, "content-transfer-encoding", 25) == 0)
+		return FIELD_ODD;
+	if (memchr(s + at, '\r', n) || memchr(s + at, '\n', n))
+		return FIELD_ODD; /* refused: not every reader takes these for one line */
 	return FIELD_NONE;
 }
 
@@ -91,6 +95,8 @@ static void judge(const char *s, size_t n, const struct request *r)
 
 	while (i < l.n && l.line[i].delimiter < 0)
 		i++;
+	/* before the first delimiter some readers see one where RFC 2046 has none */
+	odd |= i < l.n && memmem(s, l.line[i].at, "--b", 3);
 	while (i < l.n && l.line[i].delimiter == 0) {
 		bool is_model = false, headers = true;
 		size_t body = 0;
