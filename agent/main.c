@@ -124,6 +124,13 @@ static int parse(int argc, char **argv, struct arguments_given *ret)
 	while ((c = getopt_long(argc, argv, "f:th", options, NULL)) != -1) {
 		switch (c) {
 		case 'f':
+			if (ret->file) {
+				fprintf(stderr,
+					"spoa-inference: -f twice: \"%s\" and \"%s\"; one "
+					"file holds everything\n",
+					ret->file, optarg);
+				return EXIT_USAGE;
+			}
 			ret->file = optarg;
 			break;
 		case 't':

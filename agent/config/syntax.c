@@ -290,6 +290,15 @@ static bool syntax_scheme(struct view *text, bool *https)
 	return *https || syntax_starts(text, "http://");
 }
 
+/* Behind the scheme and before the path. */
+static bool syntax_no_user(struct view text, struct syntax_why *why)
+{
+	return !memchr(text.ptr, '@', text.len) ||
+	       syntax_no(why,
+			 "has a user name: write HOST:PORT; the bearer token that servers want "
+			 "stands in the file of scrape.api_key_file");
+}
+
 bool syntax_url(struct view text, struct syntax_why *why)
 {
 	struct view host, port;
@@ -302,6 +311,8 @@ bool syntax_url(struct view text, struct syntax_why *why)
 	slash = text.len ? memchr(text.ptr, '/', text.len) : NULL;
 	if (slash)
 		text.len = (size_t)(slash - text.ptr);
+	if (!syntax_no_user(text, why))
+		return false;
 	if (text.len && text.ptr[text.len - 1] != ']' && !memchr(text.ptr, ':', text.len))
 		return syntax_host(text, why) ||
 		       syntax_no(why, "has no host name or address behind http://");
@@ -323,6 +334,8 @@ bool syntax_address(struct view text, struct syntax_address *ret, struct syntax_
 	if (memchr(text.ptr, '/', text.len))
 		return syntax_no(why, "has a path: write HOST:PORT alone; metrics_path, "
 				      "models_path and metrics say where pages are");
+	if (!syntax_no_user(text, why))
+		return false;
 	return syntax_split(text, &ret->host, &port, why) && syntax_port(port, 1, &ret->port, why);
 }
 

@@ -163,7 +163,8 @@ def test_help_and_version():
         assert key in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [[], ["-x"], ["-f"], ["-f", "a", "b"], ["explain"]])
+@pytest.mark.parametrize("arguments", [[], ["-x"], ["-f"], ["-f", "a", "b"], ["-f", "a", "-f", "b"],
+                                       ["explain"]])
 def test_usage_errors(arguments):
     done = run(*arguments)
     assert done.returncode == 2 and done.stderr and not done.stdout
