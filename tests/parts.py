@@ -386,13 +386,33 @@ def e2e(part, version):
     return pytest(part, [os.path.join(TESTS, "e2e"), "-m", "haproxy"], env)
 
 
+def kube_made():
+    """Whether tests/run.sh has built the control plane, or found that it cannot."""
+    made = os.environ.get("SPOA_KUBE_MADE")
+    return not made or os.path.exists(made)
+
+
+def why_not(name):
+    try:
+        with open(os.path.join(ROOT, ".cache", name + "-reason")) as f:
+            return f.read()
+    except FileNotFoundError:
+        return ""
+
+
 def kube(part):
     """Where the chart's own HAProxy is not here, the newest one that is."""
     need_build("build")
+    end = time.monotonic() + 1200
+    while not kube_made():
+        if time.monotonic() > end:
+            raise Missing("the control plane was not built within 20 minutes")
+        time.sleep(0.5)
     sys.path.insert(0, os.path.join(TESTS, "e2e"))
     import haproxy
 
-    env = {"SPOA_BUILD": os.path.join(ROOT, "build")}
+    env = {"SPOA_BUILD": os.path.join(ROOT, "build"), "SPOA_SKIP_KUBE": why_not("kube"),
+           "SPOA_SKIP_CONFORMANCE": why_not("conformance")}
     if "3.2" not in haproxy.versions():
         env["SPOA_KUBE_HAPROXY"] = max(haproxy.versions())
     return pytest(part, [os.path.join(TESTS, "kube")], env, timeout=1200)
@@ -556,6 +576,7 @@ def main(parts):
             os.unlink(told)
         argv = ["nice", "-n", "19"] if nice else []
         argv += [sys.executable, os.path.abspath(__file__), "--part", told, part]
+        (computing if part in COMPUTING else waiting).remove(part)
         running[part] = subprocess.Popen(argv), told
 
     def stop(signum, _):
@@ -571,9 +592,10 @@ def main(parts):
         signal.signal(s, stop)
     while waiting or computing or running:
         while waiting and sum(p not in COMPUTING for p in running) < WAITING:
-            begin(waiting.pop(0), False)
+            late = [p for p in waiting if p == "kube" and not kube_made()]
+            begin(next((p for p in waiting if p not in late), waiting[0]), False)
         if computing and not any(p in COMPUTING for p in running):
-            begin(computing.pop(0), bool(waiting or running))
+            begin(computing[0], bool(waiting or running))
         for part, (process, told) in list(running.items()):
             status = process.poll()
             if status is None:
