@@ -392,15 +392,17 @@ def test_refused_connections_go_elsewhere(make_stack):
         s.sims.fault("llama1", "refuse")
         refused = time.monotonic()
         flood.wait(120)
+        left = not s.agent.endpoints()["llama1"]["candidate"]
         s.sims.fault("llama1", "none")
     # What the kernel had taken before nobody listened is reset: it had reached the server.
     for o in flood.wrong:
         assert o.began < refused and o.status == 502, f"began {o.began - refused:.2f} s after: {o}"
     assert len(flood.wrong) <= 8 and not {o.server for o in flood.outcomes} - {*LLAMAS, None}
-    moved = s.agent.metrics().sum("spoa_inference_moved_total")
-    ended = s.agent.metrics().sum("spoa_inference_endpoint_ended_total", endpoint="llama1", result="failed")
-    assert moved > 0 or ended > 0
     ends_empty(s)
+    page = s.agent.metrics()
+    # moved by HAProxy, failed there, or never sent there, where a check was faster
+    assert left or page.sum("spoa_inference_moved_total") > 0 or page.sum(
+        "spoa_inference_endpoint_ended_total", endpoint="llama1", result="failed") > 0
 
 
 def test_every_server_gone_is_503_and_heals(make_stack):
