@@ -217,7 +217,7 @@ make_kube() { # GO DIR
 	mkdir -p "$dir/definitions" &&
 	(
 		cd "$ROOT/tests/kube/plane" &&
-		CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOCACHE=$SPOA_CACHE/go-build nice -n 19 "$go" build -p 2 \
+		CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOCACHE=$SPOA_CACHE/go-build nice "$go" build -p 2 \
 			-trimpath -ldflags "-s -w
 				-X k8s.io/component-base/version.gitVersion=v$KUBE_VERSION
 				-X k8s.io/component-base/version.gitMajor=${KUBE_VERSION%%.*}
@@ -272,8 +272,8 @@ make_conformance() { # GO DIR
 	(
 		cd "$ROOT/tests/kube/conformance" &&
 		export CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOCACHE="$SPOA_CACHE/go-build" &&
-		nice -n 19 "$go" test -p 2 -c -trimpath -ldflags '-s -w' -o "$dir/suites" . &&
-		nice -n 19 "$go" build -p 2 -trimpath -ldflags '-s -w' -o "$dir/" ./picker \
+		nice "$go" test -p 2 -c -trimpath -ldflags '-s -w' -o "$dir/suites" . &&
+		nice "$go" build -p 2 -trimpath -ldflags '-s -w' -o "$dir/" ./picker \
 			sigs.k8s.io/gateway-api/conformance/echo-basic
 	)
 }

@@ -45,6 +45,8 @@ class Demo:
         commands = engine.compose_commands()
         if not commands:
             raise engine.Missing("neither docker compose nor docker-compose is installed")
+        # 1.29 has no --wait, and takes longer to return than HAProxy to listen.
+        self.wait = ["--wait"] if commands[0][-1] == "compose" else []
         self.compose = commands[0] + ["-p", PROJECT, "-f", demo.COMPOSE, "-f", str(override)]
 
     def __call__(self, *arguments, **more):
@@ -99,7 +101,7 @@ def up(tmp_path_factory):
             d = Demo(docker, tmp_path_factory.mktemp("compose"))
             try:
                 d("build", seconds=1500)
-                d("up", "-d", seconds=120)
+                d("up", "-d", *d.wait, seconds=180)
                 yield d
             finally:
                 d("down", "-v", "-t", "2", check=False)
@@ -110,7 +112,7 @@ def up(tmp_path_factory):
 
 
 def test_first_request_after_up(up):
-    """`up -d` has returned: the very next request is answered, by the right model."""
+    """`up -d --wait` has returned: the very next request is answered, by the right model."""
     for model in (demo.LLAMA, demo.PHI4, "food-review-1"):
         answer, body = up.ask(model)
         assert answer.status == 200, body + up("logs", "--tail", "50")
