@@ -236,26 +236,29 @@ make_kube() { # GO DIR
 	done <<<"$KUBE_DEFINITIONS"
 }
 
-# Makes what is missing; where it cannot be had the reason goes into $CACHE/kube-reason.
-install_kube() {
-	local go dir=$SPOA_CACHE/kube-$KUBE_VERSION reason=
+# Programs of Go into a folder, by "MAKER GO FOLDER", where it is missing; where they cannot be had
+# the reason goes into $CACHE/NAME-reason. A folder that is there is complete.
+install_go() { # NAME WHAT MAKER FOLDER
+	local name=$1 what=$2 maker=$3 dir=$4 go reason=
 	mkdir -p "$CACHE" "$SPOA_CACHE"
-	rm -f "$CACHE/kube-reason"
+	rm -f "$CACHE/$name-reason"
 	[ -d "$dir" ] && return 0
 	if ! go=$(kube_go); then
-		reason="no Go 1.25 or later to build kube-apiserver with"
+		reason="no Go 1.25 or later to build $what with"
 	else
-		step "building kube-apiserver $KUBE_VERSION into $dir (some minutes, once)"
+		step "building $what into $dir (some minutes, once)"
 		rm -rf "$dir.new"
-		if quietly make_kube "$go" "$dir.new" && mv "$dir.new" "$dir"; then
+		if quietly "$maker" "$go" "$dir.new" && mv "$dir.new" "$dir"; then
 			chmod -R u+w "$SPOA_CACHE/go-build" 2>/dev/null
 			rm -rf "$SPOA_CACHE/go-build"
 		else
-			reason="kube-apiserver could not be built"
+			reason="$what could not be built"
 		fi
 	fi
-	[ -z "$reason" ] || printf '%s' "$reason" | tee "$CACHE/kube-reason" | sed 's/^/   /'
+	[ -z "$reason" ] || printf '%s' "$reason" | tee "$CACHE/$name-reason" | sed 's/^/   /'
 }
+
+install_kube() { install_go kube "kube-apiserver" make_kube "$SPOA_CACHE/kube-$KUBE_VERSION"; }
 
 # The official conformance suites, the server that their manifests run, and what stands for an
 # endpoint picker's image. The folder's name changes with what they are built from.
@@ -278,24 +281,6 @@ make_conformance() { # GO DIR
 	)
 }
 
-# Makes them where they are missing; where they cannot be had the reason goes into
-# $CACHE/conformance-reason.
 install_conformance() {
-	local go dir reason=
-	dir=$(conformance_folder)
-	mkdir -p "$CACHE" "$SPOA_CACHE"
-	rm -f "$CACHE/conformance-reason"
-	[ -d "$dir" ] && return 0
-	if ! go=$(kube_go); then
-		reason="no Go 1.25 or later to build the conformance suites with"
-	else
-		step "building the conformance suites into $dir (two minutes, once)"
-		rm -rf "$dir.new"
-		if quietly make_conformance "$go" "$dir.new" && mv "$dir.new" "$dir"; then
-			rm -rf "$SPOA_CACHE/go-build"
-		else
-			reason="the conformance suites could not be built"
-		fi
-	fi
-	[ -z "$reason" ] || printf '%s' "$reason" | tee "$CACHE/conformance-reason" | sed 's/^/   /'
+	install_go conformance "the conformance suites" make_conformance "$(conformance_folder)"
 }

@@ -66,15 +66,13 @@ static const char *remedy_of(const char *error)
 		return "in haproxy.cfg `stats socket PATH group haproxy mode 660 level admin`, and "
 		       "this user in that group, with a way into the socket's folder";
 	if (strstr(error, "No such file"))
-		return "haproxy.socket is the path of a `stats socket` line in haproxy.cfg, and "
-		       "HAProxy "
-		       "has to run";
+		return "haproxy.socket is the path of a `stats socket` line in haproxy.cfg, "
+		       "and HAProxy has to run";
 	return NULL;
 }
 
 static void failed(struct haproxy *h, const char *error)
 {
-	const char *remedy = remedy_of(error);
 	struct log_line l;
 	bool news = h->status.good || !h->logged_failure || strcmp(h->status.error, error) != 0;
 
@@ -85,8 +83,7 @@ static void failed(struct haproxy *h, const char *error)
 		log_begin(&l, LOG_LEVEL_WARNING, "haproxy_socket_failed");
 		log_str(&l, "socket", h->conf->haproxy.socket);
 		log_str(&l, "error", error);
-		if (remedy)
-			log_str(&l, "remedy", remedy);
+		log_str(&l, "remedy", remedy_of(error));
 		log_end(&l);
 	}
 	h->logged_failure = true;

@@ -229,7 +229,7 @@ static bool header_is(struct view line, struct view want, struct view *ret)
 /* Content-Transfer-Encoding: whether it leaves the bytes as they are. */
 static bool is_identity(struct view encoding)
 {
-	while (encoding.len && (text_is_blank(encoding.ptr[0])))
+	while (encoding.len && text_is_blank(encoding.ptr[0]))
 		encoding = (struct view){encoding.ptr + 1, encoding.len - 1};
 	while (encoding.len && text_is_blank(encoding.ptr[encoding.len - 1]))
 		encoding.len--;

@@ -267,15 +267,13 @@ static const char *remedy_of(const struct address *a, int err)
 
 void address_complain(const struct address *a, int err, const char *option, const char *text)
 {
-	const char *remedy = remedy_of(a, err);
 	struct log_line l;
 
 	log_begin(&l, LOG_LEVEL_ERROR, "listen_failed");
 	log_str(&l, "option", option);
 	log_str(&l, "address", text);
 	log_errno(&l, "error", err);
-	if (remedy)
-		log_str(&l, "remedy", remedy);
+	log_str(&l, "remedy", remedy_of(a, err));
 	log_end(&l);
 }
 

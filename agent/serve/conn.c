@@ -137,8 +137,7 @@ static void conn_close_because(struct conn *c, enum close_reason reason, uint32_
 	if (status != SPOP_ERR_NONE)
 		log_int(&l, "status", status);
 	log_str(&l, "text", detail);
-	if (remedy)
-		log_str(&l, "remedy", remedy);
+	log_str(&l, "remedy", remedy);
 	log_end(&l);
 	if (reason != CLOSE_PEER_CLOSED && reason != CLOSE_MID_FRAME && reason != CLOSE_IO &&
 	    reason != CLOSE_HEALTH_CHECK)

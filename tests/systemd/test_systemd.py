@@ -3,16 +3,16 @@ word for word; units, sandbox, reloads and restarts under load."""
 import json
 import os
 import shutil
+import sys
 import time
 
 import pytest
 
 from machine import ROOT, Machine, Missing, commands
 
-BUILD = os.path.join(ROOT, os.environ.get("SPOA_BUILD", "build"))
-AGENT = os.path.join(BUILD, "agent", "spoa-inference")
-SIM = os.path.join(BUILD, "tests", "sim", "spoa-sim")
-LLAMA, PHI = "meta-llama/Llama-3.1-8B-Instruct", "microsoft/Phi-4-mini-instruct"
+sys.path.insert(0, os.path.join(ROOT, "tests", "e2e"))
+from stack import AGENT, LLAMA, PHI, SIM, until  # noqa: E402
+
 # haproxy.cfg's own addresses
 SERVERS = [("llama1", 8001, LLAMA), ("llama2", 8002, LLAMA), ("llama3", 8003, LLAMA),
            ("phi1", 8004, PHI), ("phi2", 8005, PHI), ("phi3", 8006, PHI)]
@@ -21,16 +21,6 @@ UNIT = "spoa-inference"
 SOCKET = "/var/lib/haproxy/spoa-inference/spop.sock"
 LOADERS = 4
 STREAM = 20000  # tokens: a quarter of a minute
-
-
-def until(condition, wait=30, what="it"):
-    end = time.monotonic() + wait
-    while True:
-        last = condition()
-        if last:
-            return last
-        assert time.monotonic() < end, f"not within {wait} s: {what}; last: {last!r}"
-        time.sleep(0.1)
 
 
 def body(model, **more):
@@ -67,8 +57,8 @@ def is_asked(m):
 
 def settle(m):
     """As after the installation: everything up, nothing under way."""
-    until(lambda: is_ready(m) and is_asked(m), what="the agent decides")
-    until(lambda: metric(m, "tickets") == 0, what="no ticket is left")
+    until(lambda: is_ready(m) and is_asked(m), wait=30, what="the agent decides")
+    until(lambda: metric(m, "tickets") == 0, wait=30, what="no ticket is left")
 
 
 class Load:
@@ -180,26 +170,26 @@ def test_haproxy_reloads_under_streams(machine):
         f"curl -sS -N -m 60 -H 'content-type: application/json' -d "
         f"'{body(model, stream=True, max_tokens=STREAM, ignore_eos=True)}' {URL}")
         for model in (LLAMA, PHI, LLAMA)]
-    until(lambda: metric(machine, "tickets") == len(streams), what="streams run")
+    until(lambda: metric(machine, "tickets") == len(streams), wait=30, what="streams run")
     with Load(machine) as load:
         for _ in range(3):
             machine.run("systemctl", "reload", "haproxy")
             time.sleep(0.5)
     assert all(stream.poll() is None for stream in streams)
     # an old worker cannot tell the end of what it carries: the servers' own pages count it
-    until(lambda: metric(machine, "endpoint_load") >= len(streams), what="they are counted")
+    until(lambda: metric(machine, "endpoint_load") >= len(streams), wait=30, what="they are counted")
     assert load.statuses.count("200") > 20 and set(load.statuses) == {"200"}
     for stream in streams:
         told = stream.communicate(timeout=90)[0]
         assert stream.returncode == 0 and told.rstrip().endswith("data: [DONE]"), told[-300:]
-    until(lambda: metric(machine, "tickets") == 0, what="no ticket is left")
-    until(lambda: len(machine.shell("pgrep -x haproxy").split()) == 2, what="a master, one worker")
+    until(lambda: metric(machine, "tickets") == 0, wait=30, what="no ticket is left")
+    until(lambda: len(machine.shell("pgrep -x haproxy").split()) == 2, wait=30, what="a master, one worker")
 
 
 def test_agent_restarts_and_dies_under_load(machine):
     with Load(machine) as load:
         machine.run("systemctl", "restart", UNIT)
-        until(lambda: is_ready(machine))
+        until(lambda: is_ready(machine), wait=30)
         before = machine.show(UNIT, "MainPID")
         machine.run("kill", "-9", before)
         until(lambda: machine.show(UNIT, "MainPID") not in ("0", before) and is_ready(machine),
@@ -244,7 +234,7 @@ def test_stop_leaves_streams_alone(machine):
     stream = machine.begin(
         f"curl -sS -N -m 60 -H 'content-type: application/json' -d "
         f"'{body(PHI, stream=True, max_tokens=STREAM, ignore_eos=True)}' {URL}")
-    until(lambda: metric(machine, "tickets") == 1, what="a stream runs")
+    until(lambda: metric(machine, "tickets") == 1, wait=30, what="a stream runs")
     machine.run("systemctl", "stop", UNIT)
     assert machine.show(UNIT, "Result") == "success"
     assert ask(machine, LLAMA)[0] == 200  # by the map
@@ -267,7 +257,7 @@ def test_socket_unit(machine):
         inode = machine.shell(f"stat -c %i {SOCKET}")
         with Load(machine) as load:
             machine.run("systemctl", "restart", UNIT)
-            until(lambda: is_ready(machine))
+            until(lambda: is_ready(machine), wait=30)
         assert load.statuses.count("200") > 20 and set(load.statuses) == {"200"}
         assert machine.shell(f"stat -c %i {SOCKET}") == inode
         settle(machine)

@@ -105,28 +105,6 @@ static bool is_left_out(struct watched *w, const cJSON *object)
 	return true;
 }
 
-/* Lists again what was left out, now that there is room. Who lists already is left to end that. */
-static void refill(void *arg)
-{
-	struct kube_mirror *m = arg;
-	bool later = false;
-
-	for (size_t i = 0; i < m->n && count_all(m) < m->max_objects; i++) {
-		struct watched *w = &m->watched[i];
-
-		if (!w->left_out)
-			continue;
-		if (kube_reflector_status(w->reflector)->state == KUBE_REFLECTOR_LISTING) {
-			later = true;
-			continue;
-		}
-		w->left_out = false;
-		kube_reflector_distrust(w->reflector);
-	}
-	if (later && timer_start(m->timer, REFILL_NS) < 0)
-		return; /* the next removal starts it */
-}
-
 static void refill_soon(struct kube_mirror *m)
 {
 	bool any = false;
@@ -137,6 +115,23 @@ static void refill_soon(struct kube_mirror *m)
 		return;
 	if (timer_start(m->timer, REFILL_NS) < 0)
 		return; /* the next removal tries again */
+}
+
+/* Lists again what was left out, now that there is room. Who lists already ends that first. */
+static void refill(void *arg)
+{
+	struct kube_mirror *m = arg;
+
+	for (size_t i = 0; i < m->n && count_all(m) < m->max_objects; i++) {
+		struct watched *w = &m->watched[i];
+
+		if (!w->left_out ||
+		    kube_reflector_status(w->reflector)->state == KUBE_REFLECTOR_LISTING)
+			continue;
+		w->left_out = false;
+		kube_reflector_distrust(w->reflector);
+	}
+	refill_soon(m);
 }
 
 static void log_refused(enum kube_kind kind, const cJSON *object, const char *error)
