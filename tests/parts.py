@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ PR_SET_CHILD_SUBREAPER = 36
 COMPUTE_SECONDS = 3600  # what only computes gives way to everything else
 # Most parts wait for timers and sockets most of the time: so many of them at a time, these first,
 # since they take longest.
-WAITING = 3
+WAITING = 4
 LONGEST = ("kube", "chaos", "compose")
 # Parts that only compute: they run beside these, at the lowest priority.
 COMPUTING = ("lint", "unit-asan", "fuzz", "analyze", "valgrind", "counts")
@@ -40,6 +41,7 @@ class Result:
     failures: list = dataclasses.field(default_factory=list)  # names
     why: dict = dataclasses.field(default_factory=dict)  # of failures that told
     seconds: float = 0
+    cpu: float = 0  # seconds of every process whose end was seen
 
     def fail(self, name):
         self.failed += 1
@@ -196,7 +198,7 @@ def ctest(part, build, env=None, only=None, but=None):
     # Most of these wait for timers; what runs beside them wants the processors too.
     jobs = (os.cpu_count() or 1) * (2 if QUICK else 1)
     argv = ["ctest", "--test-dir", directory, "-j", str(jobs), "--output-on-failure",
-            "--timeout", "300", "--no-tests=error", "--output-junit", junit,
+            "--timeout", "900", "--no-tests=error", "--output-junit", junit,
             "--test-output-size-passed", "10000000", "--test-output-size-failed", "10000000"]
     argv += ["-R", only] if only else []
     argv += ["-E", but] if but else []
@@ -284,7 +286,8 @@ SANITIZE = {
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
 }
 SIM = "^test_sim_"
-ROUNDS = {"SPOA_TEST_ROUNDS": "4000"}  # of random bodies, where each kind is to be seen
+# Of random bodies, where each kind is to be seen; of the places to cut a body at, under sanitizers.
+ROUNDS, PLACES = {"SPOA_TEST_ROUNDS": "4000"}, {"SPOA_TEST_PLACES": "40"}
 
 
 def lint(part, quick):
@@ -439,7 +442,7 @@ def counts(part):
 
 
 def unit_asan(part):
-    return ctest(part, "build-asan", {**ROUNDS, **SANITIZE}, but=SIM)
+    return ctest(part, "build-asan", {**ROUNDS, **PLACES, **SANITIZE}, but=SIM)
 
 
 def folder(part, timeout=1200):
@@ -509,12 +512,12 @@ def run_part(part):
 # ---- the table ---------------------------------------------------------------------------------
 def table(results):
     width = max(len(p) for p in results) + 2
-    print(f"\n{'part':{width}}{'passed':>8}{'failed':>8}{'skipped':>9}{'minutes':>9}")
+    print(f"\n{'part':{width}}{'passed':>8}{'failed':>8}{'skipped':>9}{'minutes':>9}{'of CPU':>9}")
     for name in ("install", "build"):
         seconds = float(os.environ.get("SPOA_SECONDS_" + name.upper(), 0))
         print(f"{name:{width}}{'':>25}{seconds / 60:>9.1f}")
     for part, r in results.items():
-        print(f"{part:{width}}{r.passed:>8}{r.failed:>8}{r.skipped:>9}{r.seconds / 60:>9.1f}")
+        print(f"{part:{width}}{r.passed:>8}{r.failed:>8}{r.skipped:>9}{r.seconds / 60:>9.1f}{r.cpu / 60:>9.1f}")
     skips = [(part, reason) for part, r in results.items() for reason in r.reasons]
     if skips:
         print("\nskipped:")
@@ -557,6 +560,8 @@ def run_alone(part, told):
     for name in sweep():
         r.fail("left behind: " + name)
     r.seconds = time.monotonic() - begun
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    r.cpu = used.ru_utime + used.ru_stime
     with open(told, "w") as f:
         json.dump(dataclasses.asdict(r), f)
     print(f"   {part}: {r.passed} passed, {r.failed} failed, {r.skipped} skipped", flush=True)

@@ -5,10 +5,12 @@ be reached, otherwise Debian's package in an image made here; Prometheus and Gra
 their questions are held against the real pages.
 """
 import collections
+import hashlib
 import http.client
 import json
 import os
 import re
+import shutil
 import socket
 import time
 
@@ -26,14 +28,44 @@ def free_port():
         return s.getsockname()[1]
 
 
+# Where the tests have an engine of their own, which forgets everything: the images that it built.
+IMAGES = os.path.join(demo.ROOT, ".cache", "compose")
+
+
+def kept_images():
+    """The file that holds what was built of exactly these sources, if it was."""
+    seen = hashlib.sha256()
+    for top in (".dockerignore", "CMakeLists.txt", "LICENSE", "agent", "haproxy/models.map", "spop",
+                "tests/sim", "tests/compose/test_compose_run.py", "tests/compose/engine.py"):
+        top = os.path.join(demo.ROOT, top)
+        files = [top] if os.path.isfile(top) else [
+            os.path.join(at, f) for at, _, names in os.walk(top) for f in names
+            if "__pycache__" not in at and not f.endswith(".md")]
+        for path in sorted(files):
+            with open(path, "rb") as f:
+                content = f.read()
+            seen.update(b"%s %d\n" % (os.path.relpath(path, demo.ROOT).encode(), len(content)))
+            seen.update(content)
+    return os.path.join(IMAGES, seen.hexdigest()[:32] + ".tar")
+
+
 class Demo:
     def __init__(self, docker, folder):
         self.docker = docker
         self.port, self.stats = free_port(), free_port()
-        base = docker.debian()
         self.env = dict(docker.env, PORT=str(self.port), STATS_PORT=str(self.stats),
                         AGENT_IMAGE=PROJECT + "-agent", SIM_IMAGE=PROJECT + "-sim")
-        if not docker.has("haproxy:" + self.env.get("HAPROXY_VERSION", "3.2")):
+        self.kept = kept_images() if docker.own else ""
+        self.loaded = os.path.exists(self.kept)
+        if self.loaded:
+            docker("load", "-i", self.kept)
+            base = "scratch"
+            for name in ("agent", "sim", "haproxy"):
+                docker("tag", "spoa-test-" + name, PROJECT + "-" + name)
+            self.env.update(HAPROXY_IMAGE=PROJECT + "-haproxy", HAPROXY_VERSION="latest")
+        else:
+            base = docker.debian()
+        if not self.loaded and not docker.has("haproxy:" + self.env.get("HAPROXY_VERSION", "3.2")):
             docker("build", "-t", PROJECT + "-haproxy:debian", "-", seconds=900,
                    input="FROM %s\nRUN apt-get update && apt-get install -y "
                    "--no-install-recommends haproxy\nWORKDIR /var/lib/haproxy\n" % base)
@@ -48,6 +80,21 @@ class Demo:
         # 1.29 has no --wait, and takes longer to return than HAProxy to listen.
         self.wait = ["--wait"] if commands[0][-1] == "compose" else []
         self.compose = commands[0] + ["-p", PROJECT, "-f", demo.COMPOSE, "-f", str(override)]
+
+    def build(self):
+        if self.loaded:
+            return
+        self("build", seconds=1500)
+        if not self.kept or "HAPROXY_IMAGE" not in self.env:
+            return
+        made = {"agent": self.env["AGENT_IMAGE"], "sim": self.env["SIM_IMAGE"],
+                "haproxy": PROJECT + "-haproxy:debian"}
+        for name, image in made.items():
+            self.docker("tag", image, "spoa-test-" + name)
+        shutil.rmtree(IMAGES, ignore_errors=True)
+        os.makedirs(IMAGES)
+        self.docker("save", "-o", self.kept + ".new", *("spoa-test-" + name for name in made))
+        os.rename(self.kept + ".new", self.kept)
 
     def __call__(self, *arguments, **more):
         return engine.run(*self.compose, *arguments, env=self.env, **more)
@@ -100,7 +147,7 @@ def up(tmp_path_factory):
         with engine.Engine() as docker:
             d = Demo(docker, tmp_path_factory.mktemp("compose"))
             try:
-                d("build", seconds=1500)
+                d.build()
                 d("up", "-d", *d.wait, seconds=180)
                 yield d
             finally:

@@ -88,7 +88,9 @@ def test_servers_are_added_and_deleted(make_stack, tmp_path):
         until(lambda: "maint" in flags(s, "llama4"))
         until(lambda: "deleted" in s.h.runtime(f"{prefix}del server llama/llama4").lower(), 20)
         until(lambda: "llama4" not in s.agent.endpoints(), what="forgotten")
-        assert goes_to(s, LLAMA) == set(LLAMAS)
+        # All of them, though a scrape may just have seen one at work.
+        seen = set()
+        until(lambda: seen.update(goes_to(s, LLAMA)) or seen == set(LLAMAS), what="all are used")
         until(lambda: s.agent.tickets() == 0)
     finally:
         extra.stop()

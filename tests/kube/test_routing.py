@@ -132,7 +132,7 @@ def test_a_pool_of_another_namespace_needs_a_grant(gate, space, more):
          route("gate", "x", "model-x", [{"name": "c", "namespace": space}]))
     path = path_of("gate", "x")
     until(lambda: says(gate.plane, path, "ResolvedRefs", "False", "RefNotPermitted"), 20)
-    assert gate.one("model-x").status == 503
+    until(lambda: gate.one("model-x").status == 503, 20)  # the status may be told first
     grant = {"apiVersion": "gateway.networking.k8s.io/v1beta1", "kind": "ReferenceGrant",
              "metadata": {"name": "g", "namespace": space}, "spec": {
                  "from": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute",

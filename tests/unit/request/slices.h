@@ -28,6 +28,19 @@ static inline int slices_drop(void **state)
 	return 0;
 }
 
+/*
+ * How far apart the places are at which @n bytes are cut, @most of them. Where each takes long,
+ * SPOA_TEST_PLACES says how many percent of them are enough [100].
+ */
+static inline size_t slices_step(size_t n, size_t most)
+{
+	const char *percent = getenv("SPOA_TEST_PLACES");
+
+	if (percent)
+		most = (most * strtoul(percent, NULL, 10) + 99) / 100;
+	return n <= most ? 1 : n / most + 1;
+}
+
 /* Says what differs and stops; the case was named by slices_name. */
 static const char *slices_name = "";
 

@@ -239,7 +239,7 @@ static void check_slices(const struct golden *g, const struct request *want)
 	struct request_input in = input_of(g, (struct view){g->body, g->len});
 	bool strict = want->status == REQUEST_OK || want->status == REQUEST_NO_MODEL;
 	size_t n = g->len;
-	size_t step = n <= 100 ? 1 : n / 100 + 1;
+	size_t step = slices_step(n, 100);
 
 	for (size_t head = 0; head <= n; head += step) {
 		for (size_t tail = 0; tail <= n; tail += step)

@@ -98,7 +98,7 @@ static void check(const char *type, const char *model, bool in_sight)
 		slices_differ("in sight", HEAD, TAIL, &whole, &part);
 	if (!in_sight)
 		assert_int_equal(part.status, REQUEST_NEED_BODY);
-	for (size_t head = 0; head < len; head += len / 9) {
+	for (size_t head = 0; head < len; head += slices_step(len, 9)) {
 		slices_check(&whole, &in, head, TAIL, &limits, true);
 		slices_check(&whole, &in, HEAD, head, &limits, true);
 		slices_check(&whole, &in, head, len - head, &limits, true);
