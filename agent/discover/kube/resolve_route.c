@@ -34,6 +34,7 @@ enum attachment { NO_LISTENER, NOT_ALLOWED, NO_HOSTNAME, ATTACHED };
 struct hosts {
 	struct resolve_host *items;
 	size_t n;
+	bool cut;
 };
 
 static bool selects(const struct kube_parent_ref *p, const struct kube_listener *l)
@@ -74,6 +75,8 @@ static void add_host(struct hosts *h, const struct resolve_listener *l, struct v
 		}
 	if (h->n < HOSTS_MAX)
 		h->items[h->n++] = (struct resolve_host){name, l->place, l->ports};
+	else
+		h->cut = true;
 }
 
 /* True when they have a name in common; those go to @h unless it is NULL. */
@@ -331,7 +334,7 @@ static bool tell_route(struct resolving *r, const struct kube_entry *e,
 static void find_hosts(struct resolving *r, struct resolve_route *route)
 {
 	const struct kube_object *o = route->entry->serving;
-	struct hosts h = {NULL, 0};
+	struct hosts h = {NULL, 0, false};
 	size_t room = 0;
 
 	for (size_t i = 0; i < o->route.nparents; i++) {
@@ -350,6 +353,12 @@ static void find_hosts(struct resolving *r, struct resolve_route *route)
 	}
 	route->hosts = h.items;
 	route->nhosts = h.n;
+	if (h.cut)
+		resolve_problem(r, route->entry,
+				resolve_text(r,
+					     "its host names at the listeners of its Gateways are more "
+					     "than %d: the rest is not served; make several routes of it",
+					     HOSTS_MAX));
 }
 
 static int by_age(const void *a, const void *b)

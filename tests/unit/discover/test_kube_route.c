@@ -506,13 +506,52 @@ static void too_many(void **state)
 	world_free(w);
 }
 
+/* 64 names that are at home at each of 70 listeners. */
+static void too_many_hosts(void **state)
+{
+	struct world *w = start();
+	char listeners[16384], route[16384], suffix[160] = "d";
+	size_t n = 0, m;
+	int told = 0;
+
+	(void)state;
+	for (int i = 0; i < 70; i++) {
+		n += (size_t)snprintf(
+		    listeners + n, sizeof(listeners) - n,
+		    "%s{'name':'l%d','port':80,'protocol':'HTTP','hostname':'*.%s'}",
+		    i ? ","
+		      : "'spec':{'gatewayClassName':'inference-haproxy',"
+			"'listeners':[",
+		    i, suffix);
+		memmove(suffix + 2, suffix, strlen(suffix) + 1);
+		memcpy(suffix, "x.", 2);
+	}
+	snprintf(listeners + n, sizeof(listeners) - n, "]}");
+	m = (size_t)snprintf(route, sizeof(route),
+			     "'spec':{'parentRefs':[{'name':'deep'}],"
+			     "'rules':[{" TO_A "}],'hostnames':[");
+	for (int i = 0; i < 64; i++)
+		m += (size_t)snprintf(route + m, sizeof(route) - m, "%s'h%d.%s'", i ? "," : "", i,
+				      suffix);
+	snprintf(route + m, sizeof(route) - m, "]}");
+	put(w, KUBE_GATEWAY, "default/deep", 1, 0, listeners);
+	put(w, KUBE_ROUTE, "default/wide", 1, 5, route);
+	resolve(w);
+	assert_string_equal(said(w, KUBE_ROUTE, "default/wide"), "deep Accepted ResolvedRefs");
+	assert_int_equal(w->plan->nrules, 4096);
+	for (size_t i = 0; i < w->r->nproblems; i++)
+		told += strstr(w->r->problems[i].text.ptr, "more than 4096") != NULL;
+	assert_int_equal(told, 1);
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(table),        cmocka_unit_test(messages),
 	    cmocka_unit_test(grants),       cmocka_unit_test(contradictions),
 	    cmocka_unit_test(header_rules), cmocka_unit_test(last_good),
-	    cmocka_unit_test(too_many),
+	    cmocka_unit_test(too_many),     cmocka_unit_test(too_many_hosts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
