@@ -236,6 +236,18 @@ void endpoint_forget(struct endpoints *e, uint32_t slot)
 	publish_reports(e, slot);
 }
 
+void endpoint_carry(struct endpoints *e, uint32_t slot, uint32_t generation)
+{
+	struct cold *c = &e->cold[slot];
+
+	/* quarter_ns: there is a report that counts */
+	if (!c->used || endpoint_generation(e, slot) != generation || !c->quarter_ns)
+		return;
+	if (c->foreign_q8 < LOAD_MAX * LIVE_ONE)
+		c->foreign_q8 += LIVE_ONE;
+	publish_reports(e, slot);
+}
+
 void endpoint_set_room(struct endpoints *e, uint32_t slot, uint32_t maxconn, uint32_t others)
 {
 	e->cold[slot].maxconn = maxconn;

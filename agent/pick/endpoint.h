@@ -86,6 +86,11 @@ enum endpoint_end {
 void endpoint_finished(struct endpoints *e, uint32_t slot, uint32_t generation, uint64_t opened_ns,
 		       uint64_t now_ns, enum endpoint_end how);
 
+/* A ticket there was given up though its request may go on: it counts as another's until the next
+ * report, or the load would be too low until then. Nothing where the server does not report.
+ * Control thread. */
+void endpoint_carry(struct endpoints *e, uint32_t slot, uint32_t generation);
+
 uint32_t endpoint_open(const struct endpoints *e, uint32_t slot);
 /* open + foreign: the number least-loaded compares, in requests. */
 double endpoint_load(const struct endpoints *e, uint32_t slot);

@@ -259,6 +259,7 @@ void tickets_count(const struct tickets *t, uint32_t peer, uint64_t before_ns, u
 struct victims {
 	uint32_t peer;
 	bool others;          /* who is not @peer, instead; nobody is 0 */
+	bool go_on;           /* their requests may */
 	const uint32_t *slot; /* NULL: on any */
 	uint64_t before_ns;
 };
@@ -283,8 +284,11 @@ static unsigned abandon(struct tickets *t, const struct victims *v, uint32_t max
 			uint32_t state = atomic_load_explicit(&k->state, memory_order_acquire);
 			struct ticket_info info;
 
-			if (state && is_victim(t, k, v) && close_slot(t, d, i, state, &info) == 0)
-				closed++;
+			if (!state || !is_victim(t, k, v) || close_slot(t, d, i, state, &info) != 0)
+				continue;
+			if (v->go_on)
+				endpoint_carry(t->endpoints, info.slot, info.generation);
+			closed++;
 		}
 	}
 	return closed;
@@ -292,13 +296,16 @@ static unsigned abandon(struct tickets *t, const struct victims *v, uint32_t max
 
 unsigned tickets_abandon(struct tickets *t, uint32_t peer, uint64_t before_ns)
 {
-	return abandon(t, &(struct victims){.peer = peer, .before_ns = before_ns}, UINT32_MAX);
+	return abandon(t, &(struct victims){.peer = peer, .go_on = true, .before_ns = before_ns},
+		       UINT32_MAX);
 }
 
 unsigned tickets_abandon_others(struct tickets *t, uint32_t peer, uint64_t before_ns)
 {
-	return abandon(t, &(struct victims){.peer = peer, .others = true, .before_ns = before_ns},
-		       UINT32_MAX);
+	return abandon(
+	    t,
+	    &(struct victims){.peer = peer, .others = true, .go_on = true, .before_ns = before_ns},
+	    UINT32_MAX);
 }
 
 unsigned tickets_abandon_at(struct tickets *t, uint32_t peer, uint32_t slot, uint64_t before_ns,

@@ -48,14 +48,15 @@ size_t tickets_peers(const struct tickets *t, uint64_t before_ns, uint32_t *ret,
 void tickets_count(const struct tickets *t, uint32_t peer, uint64_t before_ns, uint32_t *ret);
 
 /* Closes what process @peer (0: nobody known) asked for before @before_ns, since it cannot tell the
- * end; how many. Looks at every slot. Control thread. */
+ * end; how many. The requests may go on: see endpoint_carry(). Looks at every slot. Control
+ * thread. */
 unsigned tickets_abandon(struct tickets *t, uint32_t peer, uint64_t before_ns);
 
-/* Closes what was asked for before @before_ns by anybody but process @peer (0: by anybody); how
- * many. Looks at every slot. Control thread. */
+/* The same of anybody but process @peer (0: of anybody). */
 unsigned tickets_abandon_others(struct tickets *t, uint32_t peer, uint64_t before_ns);
 
-/* Closes that of process @peer on endpoint @slot alone, and at most @max of them. */
+/* Closes that of process @peer on endpoint @slot alone, and at most @max of them; these are known
+ * to be over. */
 unsigned tickets_abandon_at(struct tickets *t, uint32_t peer, uint32_t slot, uint64_t before_ns,
 			    uint32_t max);
 

@@ -168,6 +168,45 @@ static void a_process_that_cannot_tell_any_more(void **state)
 	house_demolish(&h);
 }
 
+static double load(const struct house *h, unsigned i)
+{
+	return endpoint_load(h->e, h->slots[i]);
+}
+
+/* Their requests may go on, and the server will say so, but only at its next report. */
+static void what_is_given_up_counts_until_the_next_report(void **state)
+{
+	struct house h = house_build("least-loaded");
+	const uint32_t slot[] = {h.slots[0], h.slots[1]}; /* the first one reports */
+
+	(void)state;
+	endpoint_observe(h.e, slot[0], 0, 5, 0, 0, 1 * S);
+	for (int i = 0; i < 2; i++) {
+		assert_true(ticket_open(h.t, 0, slot[i], 0, 0, 77, 2 * S) > 0);
+		assert_true(ticket_open(h.t, 0, slot[i], 0, 0, 78, 2 * S) > 0);
+	}
+	assert_true(load(&h, 0) == 7 && load(&h, 1) == 2);
+	assert_int_equal(tickets_abandon(h.t, 77, 5 * S), 2);
+	assert_true(load(&h, 0) == 7 && load(&h, 1) == 1);
+	assert_int_equal(tickets_abandon_others(h.t, 1, 5 * S), 2);
+	assert_true(load(&h, 0) == 7 && load(&h, 1) == 0);
+	endpoint_observe(h.e, slot[0], 0, 6, 0, 0, 6 * S);
+	assert_true(load(&h, 0) == 6);
+	/* these are over: HAProxy has them no more */
+	assert_true(ticket_open(h.t, 0, slot[0], 0, 0, 77, 7 * S) > 0);
+	assert_int_equal(tickets_abandon_at(h.t, 77, slot[0], 8 * S, 1), 1);
+	assert_true(load(&h, 0) == 6);
+	/* a report that is too old to count is no report; nor is that of the slot's owner before */
+	assert_true(ticket_open(h.t, 0, slot[0], 0, 0, 77, 9 * S) > 0);
+	endpoint_forget(h.e, slot[0]);
+	assert_int_equal(tickets_abandon(h.t, 77, 10 * S), 1);
+	assert_true(load(&h, 0) == 0);
+	endpoint_observe(h.e, slot[0], 0, 1, 0, 0, 11 * S);
+	endpoint_carry(h.e, slot[0], endpoint_generation(h.e, slot[0]) + 1);
+	assert_true(load(&h, 0) == 1);
+	house_demolish(&h);
+}
+
 /* One worker opens, the control thread closes, as fast as they can: nothing is lost. */
 struct race {
 	struct house *h;
@@ -226,6 +265,7 @@ int main(void)
 	    cmocka_unit_test(lost_tickets_are_those_of_the_process_that_told),
 	    cmocka_unit_test(old_tickets_expire),
 	    cmocka_unit_test(a_process_that_cannot_tell_any_more),
+	    cmocka_unit_test(what_is_given_up_counts_until_the_next_report),
 	    cmocka_unit_test(opening_and_closing_at_once),
 	};
 
