@@ -354,11 +354,12 @@ static void find_hosts(struct resolving *r, struct resolve_route *route)
 	route->hosts = h.items;
 	route->nhosts = h.n;
 	if (h.cut)
-		resolve_problem(r, route->entry,
-				resolve_text(r,
-					     "its host names at the listeners of its Gateways are more "
-					     "than %d: the rest is not served; make several routes of it",
-					     HOSTS_MAX));
+		resolve_problem(
+		    r, route->entry,
+		    resolve_text(r,
+				 "its host names at the listeners of its Gateways are more "
+				 "than %d: the rest is not served; make several routes of it",
+				 HOSTS_MAX));
 }
 
 static int by_age(const void *a, const void *b)
