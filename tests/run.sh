@@ -26,6 +26,7 @@ usage() {
 	  SPOA_CHROOTS   the folder that holds them [$SPOA_CACHE/chroots]
 	  SPOA_MIRROR    the Debian mirror they come from [the one apt uses]
 	  FUZZ_SECONDS   for each fuzz target [30]
+	  SPOA_TEST_PLACES  how many percent of the places bodies are cut at under ASan [40; .ci/run: 100]
 	  JOBS           compilers at a time [number of processors]
 	END
 }

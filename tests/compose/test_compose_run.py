@@ -55,21 +55,10 @@ class Demo:
         self.port, self.stats = free_port(), free_port()
         self.env = dict(docker.env, PORT=str(self.port), STATS_PORT=str(self.stats),
                         AGENT_IMAGE=PROJECT + "-agent", SIM_IMAGE=PROJECT + "-sim")
-        self.kept = kept_images() if docker.own else ""
+        # A version that was asked for is not what was kept.
+        self.kept = kept_images() if docker.own and "HAPROXY_VERSION" not in docker.env else ""
         self.loaded = os.path.exists(self.kept)
-        if self.loaded:
-            docker("load", "-i", self.kept)
-            base = "scratch"
-            for name in ("agent", "sim", "haproxy"):
-                docker("tag", "spoa-test-" + name, PROJECT + "-" + name)
-            self.env.update(HAPROXY_IMAGE=PROJECT + "-haproxy", HAPROXY_VERSION="latest")
-        else:
-            base = docker.debian()
-        if not self.loaded and not docker.has("haproxy:" + self.env.get("HAPROXY_VERSION", "3.2")):
-            docker("build", "-t", PROJECT + "-haproxy:debian", "-", seconds=900,
-                   input="FROM %s\nRUN apt-get update && apt-get install -y "
-                   "--no-install-recommends haproxy\nWORKDIR /var/lib/haproxy\n" % base)
-            self.env.update(HAPROXY_IMAGE=PROJECT + "-haproxy", HAPROXY_VERSION="debian")
+        base = self.load() if self.loaded else self.prepare()
         args = {"args": {"DEBIAN": base, "JOBS": os.environ.get("JOBS", "2")}}
         override = folder / "override.yaml"
         override.write_text(json.dumps({"services": {"agent": {"build": args},
@@ -81,12 +70,31 @@ class Demo:
         self.wait = ["--wait"] if commands[0][-1] == "compose" else []
         self.compose = commands[0] + ["-p", PROJECT, "-f", demo.COMPOSE, "-f", str(override)]
 
+    def load(self):
+        self.docker("load", "-i", self.kept)
+        for name in ("agent", "sim", "haproxy"):
+            self.docker("tag", "spoa-test-" + name, PROJECT + "-" + name)
+        self.env.update(HAPROXY_IMAGE=PROJECT + "-haproxy", HAPROXY_VERSION="latest")
+        return "scratch"  # nothing is built
+
+    def prepare(self):
+        """HAProxy's image, and the name of what the others are built on."""
+        base = self.docker.debian()
+        if not self.docker.has("haproxy:" + self.env.get("HAPROXY_VERSION", "3.2")):
+            self.docker("build", "-t", PROJECT + "-haproxy:debian", "-", seconds=900,
+                        input="FROM %s\nRUN apt-get update && apt-get install -y "
+                        "--no-install-recommends haproxy\nWORKDIR /var/lib/haproxy\n" % base)
+            self.env.update(HAPROXY_IMAGE=PROJECT + "-haproxy", HAPROXY_VERSION="debian")
+        return base
+
     def build(self):
         if self.loaded:
             return
         self("build", seconds=1500)
-        if not self.kept or "HAPROXY_IMAGE" not in self.env:
-            return
+        if self.kept and self.env.get("HAPROXY_VERSION") == "debian":
+            self.keep()
+
+    def keep(self):
         made = {"agent": self.env["AGENT_IMAGE"], "sim": self.env["SIM_IMAGE"],
                 "haproxy": PROJECT + "-haproxy:debian"}
         for name, image in made.items():

@@ -37,7 +37,9 @@ static inline size_t slices_step(size_t n, size_t most)
 	const char *percent = getenv("SPOA_TEST_PLACES");
 
 	if (percent)
-		most = (most * strtoul(percent, NULL, 10) + 99) / 100;
+		most = most * strtoul(percent, NULL, 10) / 100;
+	if (most == 0)
+		most = 1;
 	return n <= most ? 1 : n / most + 1;
 }
 
