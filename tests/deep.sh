@@ -38,7 +38,7 @@ own_malloc() {
 }
 
 valgrind_one() {
-	local name=$1 log=$CACHE/valgrind-$1.log status
+	local name=$1 log=$CACHE/valgrind/$1.log status
 	timeout 1800 valgrind -q --leak-check=full --show-leak-kinds=definite --log-file="$log" \
 		"$ROOT/build/tests/$name" >"$log.out" 2>&1
 	status=$?
@@ -59,6 +59,7 @@ valgrind_all() {
 	local failed='' name running=0
 	tools
 	need release
+	mkdir -p "$CACHE/valgrind"
 	if [ $# -eq 0 ]; then
 		for name in "$ROOT"/build/tests/test_*; do
 			[[ $name =~ $SLOW || " $(own_malloc) " == *" ${name##*/} "* ]] || set -- "$@" "${name##*/}"

@@ -49,6 +49,8 @@ def settings(version):
         yield "no option async", lambda: spoe("no option async")
         yield "no option pipelining", lambda: spoe("no option pipelining")
         yield "max-waiting-frames 100", lambda: spoe("max-waiting-frames 100")
+        yield "no maxconnrate, timeout idle 10m", lambda: changed(
+            "spoe-inference.conf", ("    maxconnrate 10\n", ""), ("timeout idle 10s", "timeout idle 10m"))
     else:
         yield "pool-low-conn 32, pool-purge-delay 60s", lambda: cfg(
             (SERVER, SERVER + " pool-low-conn 32 pool-purge-delay 60s"))

@@ -144,7 +144,8 @@ spoe-agent bare
     timeout processing 5s
     .if !version_atleast(3.1)
     timeout hello 1s
-    timeout idle 10m
+    timeout idle 10s
+    maxconnrate 10
     .endif
 spoe-message route
     args body=req.body

@@ -1,5 +1,10 @@
 """Load is counted exactly, and goes where there is least of it."""
 import collections
+import http.client
+import json
+import os
+import signal
+import socket
 import time
 
 import pytest
@@ -173,3 +178,49 @@ def test_full_pool_can_refuse_instead(make_stack):
     assert by_status == {200: 10, 429: 30}, by_status
     all_right([o for o in outcomes if o.status == 200])
     assert all(o.headers["retry-after"] == "5" for o in outcomes if o.status == 429)
+
+
+def send_together(stack, clients, request):
+    """HAProxy finds them all at once, as when it was busy for a moment; their answers' statuses."""
+    worker = stack.h.worker_pid()
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        for s in clients:
+            s.sendall(request)
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    statuses = []
+    for s in clients:
+        answer = http.client.HTTPResponse(s)
+        answer.begin()
+        answer.read()
+        statuses.append(answer.status)
+    return collections.Counter(statuses)
+
+
+def test_bursts_do_not_pile_up_connections_to_the_agent(make_stack):
+    """HAProxy before 2.6.13 opens a connection for each request of a burst that follows a second's
+    rest, though those of the burst before stand idle: in the end it has no descriptor left for the
+    model servers."""
+    s = make_stack()
+    n, bursts = 150, 5
+    body = json.dumps({"model": LLAMA, "max_tokens": 1,
+                       "messages": [{"role": "user", "content": "hello"}]}).encode()
+    request = (b"POST /v1/chat/completions HTTP/1.1\r\nhost: t\r\ncontent-type: application/json\r\n"
+               b"content-length: %d\r\n\r\n%s" % (len(body), body))
+    clients = [socket.create_connection(("127.0.0.1", s.port), 30) for _ in range(n)]
+    held = []
+    try:
+        for _ in range(bursts):
+            assert send_together(s, clients, request) == {200: n}
+            held.append(int(s.agent.metrics().get_one("spoa_inference_spop_connections")))
+            time.sleep(2.1)  # the rate that HAProxy goes by is of the second before
+    finally:
+        for c in clients:
+            c.close()
+    # From 3.1 on one for each request under way.
+    assert max(held) < 2 * n, held
+    routed = s.agent.metrics().sum("spoa_inference_requests_total", verdict="routed")
+    assert routed == n * bursts, "some went on without the agent"
+    until(lambda: s.agent.metrics().get_one("spoa_inference_spop_connections") < n / 2, 30,
+          "idle connections are closed")
