@@ -3,12 +3,13 @@
 
     chaos.py [--minutes 60] [--versions 2.6,3.2] [--seed N]
 
-Plain and streaming requests never stop; agent, HAProxy and model servers are killed, stopped,
-reloaded and hung at random, lies are told to the agent's sockets. At the end each request has ended
-once: as it should, by whom it should, or by one of the errors that README.md names as unavoidable
-while the fault that excuses it was there. Then tickets are zero, HAProxy's old processes are gone,
-and the agent has no more descriptors and memory than before. Exit status 1 when the ledger does not
-balance; the seed is printed, and makes the same faults in the same order again.
+Plain and streaming requests never stop, and every few seconds a burst comes on top; agent, HAProxy
+and model servers are killed, stopped, reloaded and hung at random, lies are told to the agent's
+sockets. At the end each request has ended once: as it should, by whom it should, or by one of the
+errors that README.md names as unavoidable while the fault that excuses it was there. Then tickets
+are zero, HAProxy's old processes are gone, the agent has no more descriptors and memory than
+before, and HAProxy not many. Exit status 1 when the ledger does not balance; the seed is printed,
+and makes the same faults in the same order again.
 """
 import argparse
 import collections
@@ -23,9 +24,11 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import haproxy  # noqa: E402
 from attack import descriptors, resident  # noqa: E402
-from flood import Ask, Flood  # noqa: E402
+from flood import Ask, Bursts, Flood  # noqa: E402
 from stack import ADAPTER, LLAMA, LLAMAS, PHI, PHIS, Stack, until  # noqa: E402
 
+# A connection or two for each client of the last burst, which may just have ended.
+HAPROXY_DESCRIPTORS = 400
 MIX = [Ask(LLAMA, True, 25), Ask(PHI, False, 10), Ask(ADAPTER, False, 5), Ask(PHI, True, 40), Ask(LLAMA, False, 20)]
 # Whom it concerns, where not everybody
 OF = {"a pool is gone": PHI, "an adapter goes and comes": ADAPTER}
@@ -221,7 +224,7 @@ def one_version(version, seconds, seed):
         until(lambda: s.agent.state()["haproxy"]["map"]["state"] == "current", 20, "the map is pushed")
         calm(s)
         chaos = Chaos(s, seed)
-        with Flood(s.port, MIX, 12, timeout=40) as flood:
+        with Flood(s.port, MIX, 12, timeout=40) as flood, Bursts(s.port, MIX, timeout=40) as bursts:
             try:
                 chaos.run(seconds)
             except Exception as e:  # what was to come back did not
@@ -229,7 +232,8 @@ def one_version(version, seconds, seed):
                 print(s.logs())
         for fault in chaos.faults:
             fault[2] = fault[2] or time.monotonic()
-        counts, wrong = balance(chaos, flood.outcomes)
+        outcomes = flood.outcomes + bursts.outcomes
+        counts, wrong = balance(chaos, outcomes)
         problems += wrong
         if not problems:
             problems += at_rest(s)
@@ -237,9 +241,9 @@ def one_version(version, seconds, seed):
             problems.append(f"the agent ended with {s.agent.process.returncode}")
         bad = [row for row in s.agent.log().splitlines() if "Sanitizer" in row or "assert" in row.lower()]
         problems += bad[:5]
-    if len(flood.outcomes) < seconds:
-        problems.append(f"only {len(flood.outcomes)} requests ended")
-    print(f"  {len(chaos.faults)} faults, {len(flood.outcomes)} requests: "
+    if len(outcomes) < seconds:
+        problems.append(f"only {len(outcomes)} requests ended")
+    print(f"  {len(chaos.faults)} faults, {len(outcomes)} requests: "
           + ", ".join(f"{n} {what}" for what, n in sorted(counts.items())), flush=True)
     for p in problems[:20]:
         print("  NOT BALANCED:", p, flush=True)
@@ -283,6 +287,9 @@ def at_rest(s):
         after = resident(s.agent), descriptors(s.agent)
         if after[0] > 40 << 20 and b"__asan_init" not in open(f"/proc/{s.agent.process.pid}/exe", "rb").read():
             problems.append(f"{after[0] >> 20} MB resident")
+        held = len(os.listdir(f"/proc/{s.h.worker_pid()}/fd"))
+        if held > HAPROXY_DESCRIPTORS:
+            problems.append(f"HAProxy holds {held} descriptors")
         if after[0] - before[0] > 2 << 20 or after[1] - before[1] > 12:
             problems.append(f"grown at rest: {before} to {after} bytes and descriptors")
     except AssertionError as e:

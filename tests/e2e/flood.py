@@ -157,3 +157,17 @@ class Flood:
     def __exit__(self, *_):
         self._stop.set()
         self._thread.join(self.timeout + 5)
+
+
+class Bursts(Flood):
+    """@n requests at once, then a rest of @pause seconds, again and again."""
+
+    def __init__(self, port, asks, n=80, pause=3, timeout=60):
+        super().__init__(port, asks, n, timeout)
+        self.pause = pause
+
+    async def _run(self):
+        while not self._stop.is_set():
+            self.outcomes += await asyncio.gather(*[
+                _once(self.port, self.asks[i % len(self.asks)], self.timeout) for i in range(self.n)])
+            await asyncio.sleep(self.pause)
