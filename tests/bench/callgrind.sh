@@ -66,6 +66,7 @@ measure | awk -v limit=$LIMIT -v file="$COUNTS" '
 				kept[f[1]] = f[2]
 	}
 	{
+		now[$1] = $2
 		if (!($1 in kept)) {
 			printf "%-16s %9d  not in counts.txt\n", $1, $2
 			off++
@@ -77,9 +78,17 @@ measure | awk -v limit=$LIMIT -v file="$COUNTS" '
 		printf "%-16s %9d  was %9d  %+.1f %%%s\n", $1, $2, kept[$1], percent,
 			bad ? "  CHANGED" : ""
 	}
-	END { exit off > 0 }'
-status=${PIPESTATUS[1]}
-if [ "$status" -ne 0 ]; then
+	END {
+		for (name in kept)
+			if (!(name in now)) {
+				printf "%-16s not counted\n", name
+				off++
+			}
+		exit off > 0 || NR == 0
+	}'
+status=("${PIPESTATUS[@]}")
+[ "${status[0]}" -eq 0 ] || fail "not every case could be counted"
+if [ "${status[1]}" -ne 0 ]; then
 	cat >&2 <<-END
 
 		The request path takes another number of instructions than tests/bench/counts.txt says, by

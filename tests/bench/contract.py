@@ -118,7 +118,7 @@ def measure(report, programs, version, o):
     for name, x in samples.items():
         saved = whole.less(x.figure("total"))
         lines.append([name, f"{x.figure('total'):.1f}", f"{saved.median:+.1f}",
-                      f"{x.figure('total').over(whole):.3f}", x.bad])
+                      f"{x.figure('total').over(whole):.3f}", x.short or x.bad])
         report.keep("contract_without", name, x.figure("total"), haproxy=version, body=kb * 1024,
                     connections=100, floor=whole, ratio=x.figure("total").over(whole))
     report.title(f"HAProxy {version}: the contract floor without ..., 1 KB, 100 connections")

@@ -5,9 +5,12 @@
  * sent by one write, as HAProxy's own batches form. Open loop (--rate): NOTIFYs are due at fixed
  * times and go out then, whatever is still under way; a latency counts from the time it was due,
  * so that an agent that stalls is charged for those that had to wait (no coordinated omission).
+ * All that was due in the measured time counts: what is answered after it with the time that took,
+ * what is not answered within DRAIN_NS with that.
  *
  * Messages are those of haproxy/spoe-inference.conf. Tickets out of the ACKs are told back to
- * --feedback in batches, as a ring would, so that they do not run out.
+ * --feedback in batches, as a ring would, so that they do not run out. A closed loop waits for an
+ * agent that does not read them; an open one gives up when a megabyte of them waits.
  *
  * The agent's CPU time is read from /proc/PID/task/TID/schedstat, in nanoseconds, at both ends of
  * the measured time, which begins after --warmup.
@@ -15,6 +18,7 @@
 #include <dirent.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,13 +36,15 @@
 #define TAIL_BYTES  4096
 #define TELL_BATCH  16384
 #define TELL_NS     (S_NS / 1000)
+#define TELL_BEHIND (512 * 1024) /* a closed loop waits */
+#define DRAIN_NS    (5 * S_NS)
 #define PAYLOAD_MAX (64 * 1024 * 1024) /* of all models together */
 
 struct options {
 	const char *connect, *feedback, *file, *model;
 	enum body_shape shape;
 	unsigned connections, depth, models;
-	double duration, warmup, rate;
+	double duration, warmup, rate, hold;
 	size_t size;
 	long pid;
 	bool slices, first, json, bare;
@@ -53,6 +59,8 @@ struct run {
 	bool measuring, stopping;
 	int epoll;
 	uint64_t begin_ns, due, acks, refused;
+	uint64_t from_ns, until_ns; /* what is due then is measured */
+	uint64_t unanswered;
 	struct hist hist;
 };
 
@@ -193,6 +201,11 @@ static void queue(struct run *r, struct peer *p, uint64_t since_ns)
 	r->next_payload = r->next_payload + 1 == r->o.models ? 0 : r->next_payload + 1;
 }
 
+static bool is_due(const struct run *r, uint64_t at_ns)
+{
+	return at_ns >= r->from_ns && at_ns < r->until_ns;
+}
+
 static void on_ack(void *arg, struct peer *p, const struct peer_ack *ack)
 {
 	struct run *r = arg;
@@ -200,10 +213,11 @@ static void on_ack(void *arg, struct peer *p, const struct peer_ack *ack)
 
 	if (r->measuring) {
 		r->acks++;
-		hist_add(&r->hist, now - ack->since_ns);
 		if (!ack->routed && !r->o.bare)
 			r->refused++;
 	}
+	if (r->o.rate > 0 ? is_due(r, ack->since_ns) : r->measuring)
+		hist_add(&r->hist, now - ack->since_ns);
 	if (ack->ticket && r->o.feedback)
 		tell_ticket(&r->tell, ack->ticket);
 	if (r->o.rate <= 0 && !r->stopping)
@@ -256,13 +270,27 @@ static bool any_in_flight(const struct run *r)
 	return false;
 }
 
+/* HAProxy's requests do not end faster than its ring is read, for long: no more ACKs until then. */
+static void wait_for_reader(struct run *r)
+{
+	struct pollfd p = {.fd = r->tell.fd, .events = POLLOUT};
+
+	while (r->o.rate <= 0 && tell_waiting(&r->tell) > TELL_BEHIND) {
+		poll(&p, 1, 10);
+		tell_flush(&r->tell);
+	}
+}
+
 static void turn(struct run *r, int timeout_ms)
 {
 	static uint64_t told_ns;
 	struct epoll_event events[512];
-	int n = epoll_wait(r->epoll, events, 512, timeout_ms);
 	uint64_t now;
+	int n;
 
+	if (r->o.feedback)
+		wait_for_reader(r);
+	n = epoll_wait(r->epoll, events, 512, timeout_ms);
 	for (int i = 0; i < n; i++) {
 		struct peer *p = events[i].data.ptr;
 
@@ -299,6 +327,23 @@ static void open_all(struct run *r)
 	}
 }
 
+/* Those that never came back count as what they have waited. */
+static void count_unanswered(struct run *r)
+{
+	uint64_t now = now_ns();
+
+	for (unsigned i = 0; i < r->o.connections; i++)
+		for (unsigned k = 0; k < PEER_WINDOW; k++) {
+			uint64_t since = r->peers[i].since_ns[k];
+
+			if (since == 0)
+				continue;
+			r->unanswered++;
+			if (r->o.rate > 0 && is_due(r, since))
+				hist_add(&r->hist, now - since);
+		}
+}
+
 static void report(const struct run *r, double wall, double agent_s, double own_s)
 {
 	const struct hist *h = &r->hist;
@@ -311,27 +356,28 @@ static void report(const struct run *r, double wall, double agent_s, double own_
 		printf("{\"decisions\":%" PRIu64
 		       ",\"seconds\":%.4f,\"rate\":%.0f,\"refused\":%" PRIu64
 		       ",\"cpu_us\":%.4f,\"agent_share\":%.3f,\"own_share\":%.3f,\"p50_us\":%.1f,"
-		       "\"p99_us\":%.1f,\"p999_us\":%.1f,\"max_us\":%.1f,\"told\":%" PRIu64 "}\n",
+		       "\"p99_us\":%.1f,\"p999_us\":%.1f,\"max_us\":%.1f,\"told\":%" PRIu64
+		       ",\"unanswered\":%" PRIu64 "}\n",
 		       r->acks, wall, (double)r->acks / wall, r->refused, us, agent_s / wall,
-		       own_s / wall, q50, q99, q999, max, r->tell.lines);
+		       own_s / wall, q50, q99, q999, max, r->tell.lines, r->unanswered);
 	else
 		printf("%.0f decisions/s (%" PRIu64
 		       " refused), agent %.3f us each (%.0f/s a core), "
 		       "p50 %.1f us, p99 %.1f us, p99.9 %.1f us, max %.0f us; agent %.0f %%, "
-		       "generator %.0f %% of a core\n",
+		       "generator %.0f %% of a core; %" PRIu64 " unanswered\n",
 		       (double)r->acks / wall, r->refused, us, us > 0 ? 1e6 / us : 0, q50, q99,
-		       q999, max, 100 * agent_s / wall, 100 * own_s / wall);
+		       q999, max, 100 * agent_s / wall, 100 * own_s / wall, r->unanswered);
 }
 
 static void run(struct run *r)
 {
-	uint64_t start, end, cpu[2] = {0}, own[2] = {0}, wall[2] = {0};
+	uint64_t end, cpu[2] = {0}, own[2] = {0}, wall[2] = {0};
 
 	r->epoll = epoll_create1(EPOLL_CLOEXEC);
 	open_all(r);
-	start = r->begin_ns = now_ns();
-	start += (uint64_t)(r->o.warmup * 1e9);
-	end = start + (uint64_t)(r->o.duration * 1e9);
+	r->begin_ns = now_ns();
+	r->from_ns = r->begin_ns + (uint64_t)(r->o.warmup * 1e9);
+	r->until_ns = r->from_ns + (uint64_t)(r->o.duration * 1e9);
 	if (r->o.rate <= 0) {
 		for (unsigned i = 0; i < r->o.connections; i++) {
 			for (unsigned d = 0; d < r->o.depth; d++)
@@ -342,16 +388,16 @@ static void run(struct run *r)
 	for (;;) {
 		uint64_t now = now_ns();
 
-		if (!r->measuring && now >= start) {
+		if (!r->measuring && now >= r->from_ns) {
 			r->measuring = true;
 			cpu[0] = r->o.pid ? cpu_ns(r->o.pid) : 0;
 			own[0] = cpu_ns(getpid());
 			wall[0] = now;
 		}
-		if (now >= end)
-			break;
 		if (r->o.rate > 0)
-			send_due(r, now);
+			send_due(r, now < r->until_ns ? now : r->until_ns - 1);
+		if (now >= r->until_ns)
+			break;
 		/* Open loop: the next is due sooner than a sleep could end. */
 		turn(r, r->o.rate > 0 ? 0 : 10);
 	}
@@ -360,13 +406,17 @@ static void run(struct run *r)
 	own[1] = cpu_ns(getpid());
 	r->measuring = false;
 	r->stopping = true;
+	/* What is under way comes home, and its tickets go back. */
+	for (end = now_ns() + DRAIN_NS; now_ns() < end && any_in_flight(r);)
+		turn(r, 10);
+	for (end = now_ns() + DRAIN_NS; r->o.feedback && tell_waiting(&r->tell) && now_ns() < end;)
+		turn(r, 1);
+	count_unanswered(r);
 	report(r, (double)(wall[1] - wall[0]) / 1e9, (double)(cpu[1] - cpu[0]) / 1e9,
 	       (double)(own[1] - own[0]) / 1e9);
-	/* What is under way comes home, and its tickets go back. */
-	for (end = now_ns() + 5 * S_NS; now_ns() < end && any_in_flight(r);)
-		turn(r, 10);
-	for (end = now_ns() + 5 * S_NS; r->o.feedback && tell_waiting(&r->tell) && now_ns() < end;)
-		turn(r, 1);
+	fflush(stdout);
+	if (r->o.hold > 0)
+		usleep((useconds_t)(r->o.hold * 1e6));
 	for (unsigned i = 0; i < r->o.connections; i++)
 		peer_close(&r->peers[i]);
 }
@@ -385,6 +435,7 @@ static void usage(const char *name)
 		"  --bare               the body alone, and no verdict is expected\n"
 		"  --feedback IP:PORT   where the ends of requests are told\n"
 		"  --pid PID            the agent's, for its CPU time\n"
+		"  --hold S             keep the connections for that long after the report\n"
 		"  --json\n",
 		name);
 	exit(2);
@@ -398,7 +449,8 @@ int main(int argc, char **argv)
 	    {"shape", 1, NULL, 's'},    {"size", 1, NULL, 'b'},        {"model", 1, NULL, 'm'},
 	    {"models", 1, NULL, 'M'},   {"file", 1, NULL, 'f'},        {"slices", 0, NULL, 'S'},
 	    {"feedback", 1, NULL, 'F'}, {"pid", 1, NULL, 'p'},         {"json", 0, NULL, 'j'},
-	    {"first", 0, NULL, '1'},    {"bare", 0, NULL, 'B'},        {NULL, 0, NULL, 0},
+	    {"first", 0, NULL, '1'},    {"bare", 0, NULL, 'B'},        {"hold", 1, NULL, 'H'},
+	    {NULL, 0, NULL, 0},
 	};
 	static struct run r = {.o = {.connections = 1,
 				     .depth = 20,
@@ -462,6 +514,9 @@ int main(int argc, char **argv)
 			break;
 		case 'B':
 			o->bare = true;
+			break;
+		case 'H':
+			o->hold = atof(optarg);
 			break;
 		default:
 			usage(argv[0]);

@@ -3,12 +3,18 @@
  * instructions: a NOTIFY frame is decoded, its arguments read, the decision taken, a ticket opened,
  * the ACK written, and the ticket closed by its log line. See callgrind.sh.
  *
+ * bench-path CASE TIMES THREADS: the workers' part of it, up to the ACK, on so many threads at once
+ * over one snapshot, one table of endpoints and one of tickets, as the agent's workers have them.
+ * Prints the requests per second of all together.
+ *
  * The snapshot is made by hand: 40 models, two pools of four endpoints, least-loaded.
  */
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "bodies.h"
 #include "observe/logline.h"
@@ -23,6 +29,7 @@
 #define ENDPOINTS 4
 #define MAX_FRAME (2 * 1024 * 1024)
 #define VARIABLES UINT32_MAX
+#define THREADS   64
 
 static const struct path_case {
 	const char *name;
@@ -40,6 +47,7 @@ static const struct path_case {
 };
 #define CASES (sizeof(cases) / sizeof(cases[0]))
 
+/* What all workers share. */
 struct house {
 	struct pool pools[2];
 	struct pool_endpoint endpoints[2 * ENDPOINTS];
@@ -49,24 +57,31 @@ struct house {
 	struct endpoints *live;
 	struct tickets *tickets;
 	_Atomic uint32_t cursors[2];
-	struct spop_session session;
 	uint8_t *frame;
 	size_t frame_len;
+};
+
+struct worker {
+	struct house *house;
+	unsigned number, times;
+	struct spop_session session;
 	uint64_t chance, now_ns;
 	struct decision decision;
 	uint8_t answer[4096];
 	struct view line; /* HAProxy's, with room for the digits of a ticket at @ticket */
 	char *ticket;
+	pthread_t thread;
+	pthread_barrier_t *start;
 };
 
-static void build(struct house *h)
+static void build(struct house *h, unsigned workers)
 {
 	static char servers[2 * ENDPOINTS][16], pools[2][8] = {"llama", "phi4"};
 	static char models[MODELS][64];
 	static struct route_def defs[MODELS];
 
 	h->live = endpoints_new(2 * ENDPOINTS);
-	h->tickets = tickets_new(h->live, 1, 4096, 77);
+	h->tickets = tickets_new(h->live, workers, 4096, 77);
 	for (unsigned i = 0; i < 2 * ENDPOINTS; i++) {
 		int slot = endpoint_alloc(h->live);
 
@@ -101,12 +116,10 @@ static void build(struct house *h)
 					.default_pool = -1,
 					.ready = true};
 	h->conf = (struct decide_conf){.limits = {.max_depth = 512, .cut_margin = 16384}};
-	h->chance = 1;
-	h->now_ns = 1;
 }
 
 /* HAPROXY-HELLO and AGENT-HELLO, so that the session runs. */
-static void greet(struct house *h)
+static void greet(struct worker *w)
 {
 	struct spop_hello hello = {.versions = SPOP_VIEW_LIT("2.0"),
 				   .max_frame_size = MAX_FRAME,
@@ -115,10 +128,10 @@ static void greet(struct house *h)
 	struct spop_input in;
 	uint8_t buf[512];
 
-	spop_session_init(&h->session, MAX_FRAME);
-	if (spop_session_receive(&h->session, buf, spop_hello_write(buf, sizeof(buf), &hello), &in,
+	spop_session_init(&w->session, MAX_FRAME);
+	if (spop_session_receive(&w->session, buf, spop_hello_write(buf, sizeof(buf), &hello), &in,
 				 &fault) <= 0 ||
-	    spop_session_write_hello(&h->session, buf, sizeof(buf)) == 0)
+	    spop_session_write_hello(&w->session, buf, sizeof(buf)) == 0)
 		abort();
 }
 
@@ -157,7 +170,7 @@ static void make_frame(struct house *h, const struct path_case *c)
 
 #define TICKET_DIGITS 19
 
-static void make_line(struct house *h)
+static void make_line(struct worker *w)
 {
 	static char text[] =
 	    "<134>1 2025-01-15T10:20:30.123456+00:00 gateway haproxy 4242 - "
@@ -166,8 +179,8 @@ static void make_line(struct house *h)
 	    "127.0.0.1:45678 [15/Jan/2025:10:20:30.121] inference llama/server1 0/0/0/1/2 200 215 "
 	    "- - ---- 100/100/20/7/0 0/0 \"POST /v1/chat/completions HTTP/1.1\"\n";
 
-	h->line = (struct view){text, sizeof(text) - 1};
-	h->ticket = strstr(text, "000000000000000000");
+	w->line = (struct view){text, sizeof(text) - 1};
+	w->ticket = strstr(text, "000000000000000000");
 }
 
 /* HAProxy's work, made as small as it can be: it is counted too. */
@@ -177,62 +190,134 @@ static void write_ticket(char *at, int64_t ticket)
 		at[i] = (char)('0' + ticket % 10);
 }
 
-void path_request(struct house *h);
-
-/* What is counted: --toggle-collect=path_request. */
-__attribute__((noinline)) void path_request(struct house *h)
+static inline __attribute__((always_inline)) int64_t answer(struct worker *w)
 {
+	struct house *h = w->house;
 	struct decide_env env = {
 	    .conf = &h->conf,
 	    .snapshot = &h->snapshot,
 	    .endpoints = h->live,
 	    .cursors = h->cursors,
-	    .chance = h->chance = h->chance * UINT64_C(6364136223846793005) + 1,
+	    .chance = w->chance = w->chance * UINT64_C(6364136223846793005) + 1,
 	};
-	struct decision *d = &h->decision;
+	struct decision *d = &w->decision;
 	struct arguments args;
-	struct ticket_info info;
 	struct spop_fault fault;
 	struct spop_input in;
-	struct logline line;
 	struct reply answer;
 	int64_t ticket;
 
-	if (spop_session_receive(&h->session, h->frame, h->frame_len, &in, &fault) <= 0)
+	if (spop_session_receive(&w->session, h->frame, h->frame_len, &in, &fault) <= 0)
 		abort();
 	arguments_read(&args, &in.notify, MAX_FRAME + SPOP_FRAME_PREFIX);
 	decide(&env, &args.input, &args.where, d);
 	if (d->verdict != VERDICT_ROUTED || d->pick.n == 0)
 		abort();
 	endpoint_picked(h->live, d->pool->slots[d->pick.index[0]]);
-	if (!answer_begin(&answer, d, VARIABLES, in.frame.stream_id, in.frame.frame_id, h->answer,
-			  sizeof(h->answer)))
+	if (!answer_begin(&answer, d, VARIABLES, in.frame.stream_id, in.frame.frame_id, w->answer,
+			  sizeof(w->answer)))
 		abort();
-	ticket = ticket_open(h->tickets, 0, d->pool->slots[d->pick.index[0]], d->target.stat,
-			     args.key, 0, h->now_ns++);
+	ticket = ticket_open(h->tickets, w->number, d->pool->slots[d->pick.index[0]],
+			     d->target.stat, args.key, 0, w->now_ns++);
 	if (answer_end(&answer, ticket) == 0)
 		abort();
-	write_ticket(h->ticket, ticket);
-	if (logline_parse(h->line, &line) < 0 || ticket_close(h->tickets, line.ticket, &info) < 0)
+	return ticket;
+}
+
+void path_request(struct worker *w);
+
+/* What is counted: --toggle-collect=path_request. */
+__attribute__((noinline)) void path_request(struct worker *w)
+{
+	struct house *h = w->house;
+	struct ticket_info info;
+	struct logline line;
+
+	write_ticket(w->ticket, answer(w));
+	if (logline_parse(w->line, &line) < 0 || ticket_close(h->tickets, line.ticket, &info) < 0)
 		abort();
-	endpoint_finished(h->live, info.slot, info.generation, info.opened_ns, h->now_ns++,
+	endpoint_finished(h->live, info.slot, info.generation, info.opened_ns, w->now_ns++,
 			  ENDPOINT_ANSWERED);
+}
+
+/* Each closes its own tickets, which the agent's control thread does: what is touched is the same,
+ * the worker's own table and the endpoint's count. */
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+	struct ticket_info info;
+
+	pthread_barrier_wait(w->start);
+	for (unsigned n = 0; n < w->times; n++)
+		if (ticket_close(w->house->tickets, answer(w), &info) < 0)
+			abort();
+	return NULL;
+}
+
+static double seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void start(struct worker *w, struct house *h, unsigned number)
+{
+	w->house = h;
+	w->number = number;
+	w->chance = number + 1;
+	w->now_ns = 1;
+	greet(w);
+}
+
+static void race(struct house *h, unsigned threads, unsigned times)
+{
+	struct worker *workers = aligned_alloc(64, (sizeof(*workers) + 63) / 64 * 64 * threads);
+	pthread_barrier_t barrier;
+	double begun;
+
+	if (!workers)
+		abort();
+	memset(workers, 0, sizeof(*workers) * threads);
+	pthread_barrier_init(&barrier, NULL, threads + 1);
+	for (unsigned i = 0; i < threads; i++) {
+		start(&workers[i], h, i);
+		workers[i].times = times;
+		workers[i].start = &barrier;
+		if (pthread_create(&workers[i].thread, NULL, work, &workers[i]) != 0)
+			abort();
+	}
+	pthread_barrier_wait(&barrier);
+	begun = seconds();
+	for (unsigned i = 0; i < threads; i++)
+		pthread_join(workers[i].thread, NULL);
+	printf("%.0f\n", (double)threads * times / (seconds() - begun));
+	free(workers);
 }
 
 int main(int argc, char **argv)
 {
 	static struct house h;
+	static struct worker w;
 	unsigned times = argc > 2 ? (unsigned)atoi(argv[2]) : 0;
+	unsigned threads = argc > 3 ? (unsigned)atoi(argv[3]) : 0;
 
+	if (threads > THREADS)
+		return 2;
 	for (unsigned i = 0; argc > 1 && i < CASES; i++) {
 		if (strcmp(argv[1], cases[i].name) != 0)
 			continue;
-		build(&h);
-		greet(&h);
+		build(&h, threads ? threads : 1);
 		make_frame(&h, &cases[i]);
-		make_line(&h);
+		if (threads) {
+			race(&h, threads, times);
+			return 0;
+		}
+		start(&w, &h, 0);
+		make_line(&w);
 		for (unsigned n = 0; n < times; n++)
-			path_request(&h);
+			path_request(&w);
 		return 0;
 	}
 	for (unsigned i = 0; i < CASES; i++)

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 
 from measure import Figure, available_mb, wrk
-from systems import LLAMA, NAMES, ModelServers, System
+from systems import LLAMA, NAMES, SHIPPED_TIMEOUT, ModelServers, System
 
 # Held at worst: a buffer or two per connection in HAProxy, and as much in the model servers.
 MB_PER_CONNECTION = 5
@@ -21,10 +21,18 @@ class Sample:
 
     def __init__(self):
         self.total, self.haproxy, self.agent, self.rate = [], [], [], []
-        self.p50, self.p99, self.bad, self.astray = [], [], 0, 0
+        self.p50, self.p99, self.memory, self.bad, self.astray = [], [], [], 0, 0
+        self.short = None  # why this is no measurement
 
-    def add(self, system, run, before, after, routed):
-        n = max(run["requests"], 1)
+    def add(self, run, before, after, told, memory, connections):
+        """@run: wrk's summary; @before, @after: CPU time of HAProxy and agent; @told: the lines with
+        and without a ticket that HAProxy wrote meanwhile, None where nobody counts them; @memory
+        of both, KB."""
+        n = run["requests"]
+        if n < connections:
+            # Who answers less than one request of each client shows nothing but that.
+            self.short = f"{n} requests of {connections} clients answered in {run['seconds']:.0f} s"
+            n = max(n, 1)
         haproxy, agent = ((b - a) / 1e3 / n for a, b in zip(before, after))
         self.haproxy.append(haproxy)
         self.agent.append(agent)
@@ -32,59 +40,74 @@ class Sample:
         self.rate.append(run["requests"] / run["seconds"])
         self.p50.append(run["p50_us"] / 1e3)
         self.p99.append(run["p99_us"] / 1e3)
+        self.memory.append(memory)
         self.bad += run["status"] + run["broken"]
-        if routed is not None:
-            self.astray += max(0, run["requests"] - routed)
+        self.astray += astray(run["requests"], *told, connections) if told else 0
 
     def figure(self, name):
         return Figure(getattr(self, name))
+
+    def memory_mb(self):
+        """Of HAProxy and of the agent, the most after any round."""
+        return [max(of) / 1024 for of in zip(*self.memory)]
+
+
+def astray(requests, with_ticket, without, connections):
+    """How many requests HAProxy answered without having heard of the agent in time: their line has no
+    ticket. Lines are also written of up to @connections requests that wrk left under way at its
+    end, with a ticket or without. So it is at least what has no line with a ticket, and what
+    has one without beyond those."""
+    return max(0, requests - with_ticket, without - connections)
 
 
 def round_of(systems, samples, turn, body, connections, seconds, pause=0):
     order = systems[turn % len(systems):] + systems[:turn % len(systems)]
     for s in order:
-        routed, before = s.routed(), s.cpu()
+        told, before = s.told(), s.cpu()
         run = wrk(s.h.port, body, connections, seconds, pause)
-        after = s.cpu()
-        if routed is not None:
-            routed = s.routed() - routed
-        samples[s.name].add(s, run, before, after, routed)
+        after, memory = s.cpu(), s.memory()
+        if told:
+            told = [b - a for a, b in zip(told, s.told_all())]
+        samples[s.name].add(run, before, after, told, memory, connections)
 
 
 def row(report, systems, version, kb, connections, body, o):
     samples = {s.name: Sample() for s in systems}
     # A thousand clients need a while to connect and to be served once each.
-    seconds = o.seconds * (3 if connections >= 1000 else 1)
+    seconds = o.seconds * (1 if connections < 1000 else 3 if kb <= 32 else 8)
     for turn in range(o.rounds):
         round_of(systems, samples, turn, body, connections, seconds)
     alone = samples["alone"]
     lines = []
-    for s in systems:
-        x = samples[s.name]
-        haproxy_kb, agent_kb = s.memory()
+    for name, x in samples.items():
         over_alone = x.figure("total").over(alone.figure("total"))
-        floor = samples.get("contract") if s.name == "inference" else samples.get("bare")
+        floor = samples.get({"inference": "contract", "contract": "bare"}.get(name))
         over_floor = x.figure("total").over(floor.figure("total")) if floor else None
         added = {p: x.figure(p).less(alone.figure(p)) for p in ("p50", "p99")}
+        memory = x.memory_mb()
         lines.append([
-            s.name, f"{x.figure('rate').median:,.0f}", f"{x.figure('total'):.1f}",
+            name, f"{x.figure('rate').median:,.0f}", f"{x.figure('total'):.1f}",
             f"{x.figure('haproxy').median:.1f} + {x.figure('agent').median:.1f}",
-            f"{over_alone:.2f}", f"{over_floor:.2f}" if floor and s.name not in ("alone", "query",
-                                                                                "bare") else "",
+            f"{over_alone:.2f}", f"{over_floor:.2f}" if floor else "",
             f"{added['p50'].median:+.2f}", f"{added['p99'].median:+.2f}",
-            f"{haproxy_kb / 1024:.0f} + {agent_kb / 1024:.0f}",
-            f"{x.bad} {x.astray}" if x.bad or x.astray else "0"])
+            f"{memory[0]:.0f} + {memory[1]:.0f}",
+            x.short or (f"{x.bad} {x.astray}" if x.bad or x.astray else "0")])
         where = {"haproxy": version, "body": kb * 1024, "connections": connections}
-        report.keep(s.name, "cpu_us_per_request", x.figure("total"), **where,
+        if x.short:
+            where["short"] = x.short
+        report.keep(name, "cpu_us_per_request", x.figure("total"), **where,
                     alone=alone.figure("total"), floor=floor and floor.figure("total"),
                     ratio=over_floor)
-        for metric, name in (("haproxy_cpu_us", "haproxy"), ("agent_cpu_us", "agent"),
+        for metric, part in (("haproxy_cpu_us", "haproxy"), ("agent_cpu_us", "agent"),
                              ("requests_per_s", "rate"), ("p50_ms", "p50"), ("p99_ms", "p99")):
-            report.keep(s.name, metric, x.figure(name), **where, alone=alone.figure(name),
-                        floor=floor and floor.figure(name),
-                        ratio=floor and x.figure(name).over(floor.figure(name)))
-        report.keep(s.name, "memory_kb", haproxy_kb + agent_kb, **where)
-        report.keep(s.name, "not_2xx_or_not_routed", x.bad + x.astray, **where)
+            report.keep(name, metric, x.figure(part), **where, alone=alone.figure(part),
+                        floor=floor and floor.figure(part),
+                        ratio=floor and x.figure(part).over(floor.figure(part)))
+        report.keep(name, "memory_kb", round(sum(memory) * 1024), **where,
+                    alone=round(sum(alone.memory_mb()) * 1024),
+                    floor=floor and round(sum(floor.memory_mb()) * 1024))
+        report.keep(name, "not_2xx", x.bad, **where)
+        report.keep(name, "without_the_agent", x.astray, **where)
     report.title(f"HAProxy {version}, body {kb} KB, {connections} connections")
     report.table(["system", "requests/s", "CPU us/request", "HAProxy + agent", "/ alone",
                   "/ its floor", "p50 +ms", "p99 +ms", "MB", "bad"], lines)
@@ -92,34 +115,38 @@ def row(report, systems, version, kb, connections, body, o):
 
 
 def judge(report, samples, version, kb, connections):
-    if not {"bare", "contract", "inference"} <= samples.keys():
-        return
-    where = f"HAProxy {version}, {kb} KB, {connections} connections"
-    ours, contract, bare = (samples[n] for n in ("inference", "contract", "bare"))
+    """The budgets of a row. A system that was not measured leaves those that need it open."""
+    where = {"haproxy": version, "body": kb * 1024, "connections": connections}
+    place = f"HAProxy {version}, {kb} KB, {connections} connections"
     new = tuple(map(int, version.split("."))) >= (2, 9)
 
-    def ratio(a, b, part="total"):
-        return a.figure(part).over(b.figure(part))
+    def budget(what, limit, of, to, part="total"):
+        short = [f"{n}: {samples[n].short}" for n in (of, to) if samples[n].short]
+        if short:
+            report.not_measured(f"{what}, {place}", "; ".join(short), **where)
+        else:
+            ratio = samples[of].figure(part).over(samples[to].figure(part))
+            report.budget(f"{what}, {place}", ratio, limit, **where)
 
-    report.budget(f"no request refused or routed without the agent, {where}",
-                  sum(x.bad for x in samples.values()) + ours.astray, 0)
+    lost = f"no request refused or routed without the agent, {place}"
+    if samples["inference"].short:
+        report.not_measured(lost, samples["inference"].short, **where)
+    else:
+        report.budget(lost, sum(x.bad + x.astray for x in samples.values()), 0, **where)
     if connections > 100:
         return
     if kb in (1, 8):
-        report.budget(f"CPU over the contract floor, {where}", ratio(ours, contract), 1.15)
-        report.budget(f"the contract floor over the bare floor, {where}", ratio(contract, bare),
-                      1.25 if new else 1.15)
-    report.budget(f"HAProxy's own CPU over that with the contract floor, {where}",
-                  ratio(ours, contract, "haproxy"), 1.05)
+        budget("CPU over the contract floor", 1.15, "inference", "contract")
+        budget("the contract floor over the bare floor", 1.25 if new else 1.15, "contract", "bare")
+    budget("HAProxy's own CPU over that with the contract floor", 1.05, "inference", "contract",
+           "haproxy")
     if kb >= 220 and new:
-        report.budget(f"CPU over the bare floor that sends the whole body, {where}",
-                      ratio(ours, bare), 1.1 if connections <= 20 else 1.0)
-        report.budget(f"the agent's share over that floor's, {where}",
-                      ratio(ours, bare, "agent"), 0.6)
+        budget("CPU over the bare floor that sends the whole body",
+               1.1 if connections <= 20 else 1.0, "inference", "bare")
+        budget("the agent's share over that floor's", 0.6, "inference", "bare", "agent")
     elif kb == 220:
-        report.budget(f"CPU over the bare floor, {where}", ratio(ours, bare), 1.2)
-        if "query" in samples:
-            report.budget(f"CPU over json_query, {where}", ratio(ours, samples["query"]), 1.0)
+        budget("CPU over the bare floor", 1.2, "inference", "bare")
+        budget("CPU over json_query", 1.0, "inference", "query")
 
 
 def make_bodies(programs, sizes, directory):
@@ -131,24 +158,33 @@ def make_bodies(programs, sizes, directory):
         yield kb, path
 
 
-def latency(report, systems, version, bodies, o):
-    """Far below saturation: 100 connections, each pausing about 100 ms between answers."""
-    for kb, body in bodies:
-        samples = {s.name: Sample() for s in systems}
-        for turn in range(o.rounds):
-            round_of(systems, samples, turn, body, 100, max(2, o.seconds), pause=100)
-        alone = samples["alone"]
-        lines = []
+def latency(report, programs, servers, version, bodies, o):
+    """Far below saturation: 100 connections, each pausing about 100 ms between answers. HAProxy
+    waits for the agent as long as the shipped SPOE file says, and who passes it by is counted."""
+    systems = []
+    try:
+        for name in NAMES:
+            systems.append(System(name, version, servers, programs, environment=SHIPPED_TIMEOUT))
+        for kb, body in bodies:
+            samples = {s.name: Sample() for s in systems}
+            for turn in range(o.rounds):
+                round_of(systems, samples, turn, body, 100, max(2, o.seconds), pause=100)
+            alone = samples["alone"]
+            lines = []
+            where = {"haproxy": version, "body": kb * 1024, "connections": 100}
+            for name, x in samples.items():
+                lines.append([name, f"{x.figure('rate').median:,.0f}"] + [
+                    f"{x.figure(p).median:.2f}  {x.figure(p).less(alone.figure(p)):+.2f}"
+                    for p in ("p50", "p99")] + [f"{x.bad} {x.astray}"])
+                for p in ("p50", "p99"):
+                    report.keep(name, f"quiet_{p}_ms", x.figure(p), **where, alone=alone.figure(p))
+                report.keep(name, "quiet_without_the_agent", x.astray, **where)
+            report.title(f"HAProxy {version}, body {kb} KB, about 1,000 requests/s")
+            report.table(["system", "requests/s", "p50 ms, added", "p99 ms, added",
+                          "bad, without the agent"], lines)
+    finally:
         for s in systems:
-            x = samples[s.name]
-            lines.append([s.name, f"{x.figure('rate').median:,.0f}"] + [
-                f"{x.figure(p).median:.2f}  {x.figure(p).less(alone.figure(p)).median:+.2f}"
-                for p in ("p50", "p99")])
-            for p in ("p50", "p99"):
-                report.keep(s.name, f"quiet_{p}_ms", x.figure(p), haproxy=version, body=kb * 1024,
-                            connections=100, alone=alone.figure(p))
-        report.title(f"HAProxy {version}, body {kb} KB, about 1,000 requests/s")
-        report.table(["system", "requests/s", "p50 ms, added", "p99 ms, added"], lines)
+            s.stop()
 
 
 def measure(report, programs, version, o, parts):
@@ -157,17 +193,19 @@ def measure(report, programs, version, o, parts):
     try:
         bodies = list(make_bodies(programs, o.bodies, directory))
         servers = ModelServers()
-        for name in NAMES:
-            systems.append(System(name, version, servers, programs))
         if "latency" in parts:
-            latency(report, systems, version, [b for b in bodies if b[0] in (1, 220)], o)
+            latency(report, programs, servers, version, [b for b in bodies if b[0] in (1, 220)], o)
         if "rows" not in parts:
             return
+        for name in NAMES:
+            systems.append(System(name, version, servers, programs))
         for kb, body in bodies:
             for connections in o.connections:
                 need = connections * MB_PER_CONNECTION if kb > 32 else 0
                 if need + 1024 > available_mb():
-                    print(f"\nleft out: {kb} KB with {connections} connections needs {need} MB")
+                    report.not_measured(f"HAProxy {version}, {kb} KB, {connections} connections",
+                                        f"that needs {need + 1024} MB", haproxy=version,
+                                        body=kb * 1024, connections=connections)
                     continue
                 row(report, systems, version, kb, connections, body, o)
     finally:

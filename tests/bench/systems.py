@@ -20,7 +20,7 @@ from measure import cpu_ns, memory_kb
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
-from haproxy import FILES, HAProxy, free_port, installed  # noqa: E402
+from haproxy import FILES, WANTED, HAProxy, free_port, installed  # noqa: E402, F401
 from stack import ask, until  # noqa: E402
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
@@ -104,16 +104,24 @@ backend llama
 """
 
 
-def hot_size(megabytes):
+def hot_size():
     """HAProxy's cache of memory, per thread: where haproxy.cfg has it the others get it too, for it
-    is not what the contract costs. @megabytes: try it in all of them."""
+    is not what the contract costs."""
     with open(os.path.join(FILES, "haproxy.cfg")) as f:
         shipped = re.search(r"^\s*tune\.memory\.hot-size (\d+)", f.read(), re.M)
-    size = megabytes * 1048576 if megabytes else shipped and int(shipped.group(1))
-    if not size:
+    if not shipped:
         return ""
-    return (f"    .if version_atleast(3.0)\n    tune.memory.hot-size {size}\n    .endif\n")
+    return f"    .if version_atleast(3.0)\n    tune.memory.hot-size {shipped.group(1)}\n    .endif\n"
 
+
+def shipped_timeout():
+    with open(os.path.join(FILES, "spoe-inference.conf")) as f:
+        return {"INFERENCE_TIMEOUT": re.search(r"INFERENCE_TIMEOUT-(\w+)", f.read()).group(1)}
+
+
+# What HAProxy waits for the agent. The rows saturate HAProxy's one thread, where a request waits
+# longer than this for its own turn: with it they would measure who is passed by. They have 5 s.
+SHIPPED_TIMEOUT = shipped_timeout()
 
 ALONE = "    default_backend llama\n"
 QUERY = """    option http-buffer-request
@@ -141,7 +149,7 @@ spoe-agent bare
     messages route
     use-backend bare-agent
     option var-prefix bare
-    timeout processing 5s
+    timeout processing "${INFERENCE_TIMEOUT}"
     .if !version_atleast(3.1)
     timeout hello 1s
     timeout idle 10s
@@ -206,8 +214,6 @@ class System:
     are variables that the floor leaves out (ablations), @unnamed: its answers do not say who
     gave them."""
 
-    hot_megabytes = 0
-
     def __init__(self, name, version, servers, programs, files=None, environment=None,
                  before=BEFORE, spop="unix", agent_conf=None, without="", unnamed=False):
         self.name, self.version, self.programs = name, version, programs
@@ -221,7 +227,7 @@ class System:
         more = []
         env = {**servers.environment, "INFERENCE_MAXCONN": 4000, "INFERENCE_LOG": "ring@bench-log"}
         config = "bench.cfg"
-        hot = hot_size(self.hot_megabytes)
+        hot = hot_size()
         if self.kind == "alone":
             files.setdefault("bench.cfg", COMMON % (hot, ALONE, ""))
         elif self.kind == "query":
@@ -232,7 +238,7 @@ class System:
             files.setdefault("bare.conf", BARE_SPOE)
         else:
             config, more = "before.cfg", ["haproxy.cfg", "behind.cfg"]
-            files |= {"before.cfg": before + (hot if self.hot_megabytes else ""), "behind.cfg": BEHIND}
+            files |= {"before.cfg": before, "behind.cfg": BEHIND}
         env.update(environment or {})
         self.h = HAProxy(version, config=config, more=more, files=files, **env)
         if spop == "tcp":
@@ -288,13 +294,24 @@ class System:
     def page(self, path):
         return ask(self.h.admin_port, path=path)
 
-    def routed(self):
-        """Requests that the agent has placed; None where nobody counts them."""
+    def told(self):
+        """Ends of requests that HAProxy has told the agent, (with a ticket, without); None where
+        nobody counts them."""
         if self.kind != "inference":
             return None
-        page = self.page("/metrics").body.decode()
-        return int(re.search(r'^spoa_inference_requests_total\{verdict="routed"\} (\d+)', page,
-                             re.M).group(1))
+        f = self.page("/state").json()["feedback"]
+        return f["lines"] - f["no_ticket"], f["no_ticket"]
+
+    def told_all(self):
+        """The same when no more comes."""
+        seen = None
+        for _ in range(100):
+            now = self.told()
+            if now == seen:
+                return now
+            seen = now
+            time.sleep(0.05)
+        return seen
 
     def cpu(self):
         return cpu_ns(self.haproxy_pids), cpu_ns(self.agent_pids)
@@ -319,9 +336,22 @@ class System:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
+def full_version(version):
+    """As 2.6.12, of what is installed as 2.6."""
+    out = subprocess.run([*installed()[version][1], "-v"], capture_output=True, text=True,
+                         timeout=20).stdout
+    found = re.search(r"version ([\d.]+\S*)", out)
+    return found.group(1) if found else version
+
+
 def add_haproxy(binary):
-    """Makes a HAProxy of one's own known by its version; returns that."""
-    out = subprocess.run([binary, "-v"], capture_output=True, text=True, timeout=20).stdout
-    version = re.search(r"version (\d+\.\d+)", out).group(1)
-    installed()[version] = ("/", [os.path.abspath(binary)])
-    return version
+    """Makes a HAProxy of one's own known by its version; returns that. ValueError: it is none."""
+    try:
+        out = subprocess.run([binary, "-v"], capture_output=True, text=True, timeout=20).stdout
+    except (OSError, subprocess.TimeoutExpired) as e:
+        raise ValueError(f"{binary} cannot be run: {e}") from None
+    version = re.search(r"HAProxy version (\d+\.\d+)", out)
+    if not version:
+        raise ValueError(f"{binary} -v does not say which version of HAProxy it is")
+    installed()[version.group(1)] = ("/", [os.path.abspath(binary)])
+    return version.group(1)

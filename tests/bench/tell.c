@@ -43,9 +43,10 @@ void tell_ticket(struct tell *t, int64_t ticket)
 		t->len -= t->pos;
 		t->pos = 0;
 	}
-	/* A megabyte behind: the agent does not read, and its tickets will run out. */
-	if (t->cap - t->len < 2 * LINE_MAX_BYTES)
-		return;
+	if (t->cap - t->len < 2 * LINE_MAX_BYTES) {
+		fprintf(stderr, "bench-load: the agent does not read the ends of requests\n");
+		exit(1);
+	}
 	n = snprintf(line, sizeof(line),
 		     "<134>1 2025-01-15T10:20:30.123456+00:00 gateway haproxy 4242 - "
 		     "[inference@32473 ticket=\"%" PRId64 "\" rt=\"%" PRIu64

@@ -18,6 +18,7 @@ struct tell {
 
 /* IPV4:PORT. Exits when it cannot. */
 void tell_open(struct tell *t, const char *address);
+/* Exits when a megabyte waits to be read. */
 void tell_ticket(struct tell *t, int64_t ticket);
 /* Writes what is there, as far as the socket takes it. */
 void tell_flush(struct tell *t);
