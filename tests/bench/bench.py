@@ -99,7 +99,6 @@ def main():
         print(f"bench.py: {e}", file=sys.stderr)
         return 1
     report.head(o, {v: full_version(v) for v in versions})
-    status = 1
     try:
         for version in versions if {"rows", "latency"} & set(parts) else ():
             attempt(report, rows.measure, programs, version, o, parts)
@@ -111,6 +110,10 @@ def main():
                          ("idle", growth.idle)):
             if name in parts:
                 attempt(report, fn, programs, o)
+    except BaseException:
+        report.failed = True
+        print("\nstopped before the end")
+        raise
     finally:
         status = report.verdicts(time.monotonic() - begun)
     return status

@@ -101,7 +101,7 @@ class Report:
             print(f"\n{met} of {len(self.budgets)} met, {len(self.unmeasured)} not measured, "
                   f"{seconds:.0f} s", flush=True)
         else:
-            print(f"none is judged by these parts, {seconds:.0f} s", flush=True)
+            print(f"none was judged, {seconds:.0f} s", flush=True)
         if self.out:
             self.out.close()
         if self.failed or met < len(self.budgets):

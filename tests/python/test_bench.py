@@ -117,7 +117,7 @@ def test_a_part_that_fails_is_a_failure():
 
 def test_nothing_judged(capsys):
     assert Report(None).verdicts(0) == 0
-    assert "none is judged" in capsys.readouterr().out
+    assert "none was judged" in capsys.readouterr().out
 
 
 # ---- callgrind.sh ----
