@@ -5,8 +5,8 @@
 #include <stdint.h>
 
 /*
- * Some bytes 64 times. In memory, where an instruction of x86 finds it: compilers build constants
- * that they know anew in each block, by three instructions.
+ * Some bytes 64 times, those that block_equal() is asked for. In memory, where an instruction of
+ * x86 finds it: compilers build constants that they know anew in each block, by three instructions.
  */
 extern const uint8_t block_byte[128][64];
 

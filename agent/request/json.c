@@ -16,12 +16,13 @@
  * UTF-8 in bulk; what it leaves is judged here, one by one; keys are looked at only at depth 1.
  *
  * Duplicates: the second top-level "model" is an error where its key ends, whatever its value,
- * because servers differ in which of two they obey.
+ * because servers differ in which of two they obey. So is "Model" beside it, which Go's readers
+ * take for the same; alone it is another key.
  */
 
 void json_init(struct json *j, unsigned max_depth)
 {
-	j->key = j->model = j->model_escaped = false;
+	j->key = j->like = j->model = j->model_escaped = false;
 	j->top = 0;
 	j->model_at = j->model_len = j->at = -1;
 	j->why = NULL;
@@ -34,19 +35,22 @@ void json_init(struct json *j, unsigned max_depth)
 	j->max_depth = max_depth < JSON_DEPTH_MAX ? max_depth : JSON_DEPTH_MAX;
 }
 
-/* Is the key whose @len raw bytes begin at body offset @at "model"? */
-static bool key_is_model(const struct span *text, int64_t at, int64_t len, bool escaped)
+enum key { KEY_OTHER, KEY_MODEL, KEY_LIKE };
+
+/* The key whose @len raw bytes begin at body offset @at. */
+static enum key read_key(const struct span *text, int64_t at, int64_t len, bool escaped)
 {
 	char scratch[30], out[30];
-	struct view raw, key;
+	struct view key;
 
 	if (len < 5 || len > (escaped ? 30 : 5))
-		return false;
-	raw = span_view(text, at, (size_t)len, scratch);
-	if (!escaped)
-		return memcmp(raw.ptr, "model", 5) == 0;
-	return name_unescape(raw, out, sizeof(out), &key) == NAME_OK &&
-	       view_eq(key, VIEW_LIT("model"));
+		return KEY_OTHER;
+	key = span_view(text, at, (size_t)len, scratch);
+	if (escaped && name_unescape(key, out, sizeof(out), &key) != NAME_OK)
+		return KEY_OTHER;
+	if (view_eq(key, VIEW_LIT("model")))
+		return KEY_MODEL;
+	return view_caseeq(key, VIEW_LIT("model")) ? KEY_LIKE : KEY_OTHER;
 }
 
 static inline bool is_digit(char c)
@@ -314,14 +318,17 @@ hex:
 
 string_end:
 	if (in_key) {
-		if (depth == 1 && string_at >= 0 &&
-		    key_is_model(text, string_at, OFFSET(p) - string_at, escaped)) {
-			if (j->key) {
+		enum key key = KEY_OTHER;
+
+		if (depth == 1 && string_at >= 0)
+			key = read_key(text, string_at, OFFSET(p) - string_at, escaped);
+		if (key != KEY_OTHER) {
+			if (j->key || (j->like && key == KEY_MODEL)) {
 				p = seg + (string_at - 1 - base);
 				BAD("a second top-level \"model\"");
 			}
-			j->key = true;
-			j->in_model = true;
+			j->key = j->in_model = key == KEY_MODEL;
+			j->like = j->like || key == KEY_LIKE;
 		}
 		p++;
 		goto colon;

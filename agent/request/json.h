@@ -43,6 +43,7 @@ enum json_state {
 struct json {
 	/* what was found */
 	bool key;                    /* the top-level key "model" */
+	bool like;                   /* one that differs from it by case alone */
 	bool model;                  /* and its whole value, a string */
 	bool model_escaped;          /* with backslashes in it */
 	char top;                    /* first byte of the top-level value; 0: not seen */
@@ -71,8 +72,8 @@ enum json_result json_scan(struct json *j, const struct span *text);
 /*
  * In blocks (text_blocks->json): reads on from where @j stands, between two tokens inside the
  * top-level value (@j->depth > 0, a state from JSON_VALUE to JSON_AFTER), as far as it is right for
- * certain and no top-level key "model". There @j then stands: between tokens, or inside a string
- * that is no key of the top level.
+ * certain and no top-level key "model", in any case. There @j then stands: between tokens, or
+ * inside a string that is no key of the top level.
  */
 static inline bool json_is_object(const struct json *j, unsigned level)
 {

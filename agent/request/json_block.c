@@ -179,18 +179,32 @@ __attribute__((noinline)) static unsigned reach(uint64_t open, uint64_t close, s
 	return 64;
 }
 
+/* "model" with its quotes, in any case; reads 7 bytes. */
+static inline bool spells_model(const char *p)
+{
+	uint32_t a, b, want_a, want_b, upper_a, upper_b;
+
+	memcpy(&a, p, 4);
+	memcpy(&b, p + 3, 4);
+	memcpy(&want_a, "\"mod", 4);
+	memcpy(&want_b, "del\"", 4);
+	memcpy(&upper_a, "\0\x20\x20\x20", 4);
+	memcpy(&upper_b, "\x20\x20\x20\0", 4);
+	return (a | upper_a) == want_a && (b | upper_b) == want_b;
+}
+
 /*
  * Bytes of a block before a string that, if it is a key of the top level, json.c must see: "model",
- * also if it is written with escapes.
+ * in any case, also if it is written with escapes.
  */
 BLOCK_FN unsigned before_model(const char *p, struct block b, const struct tokens *t)
 {
 	enum { LEN = 7 };
 	/* one that ends in the block at the latest, so that nothing is read past it */
-	uint64_t strings = t->begin & block_equal(b, 'm') >> 1 & block_below(65 - LEN);
+	uint64_t strings = t->begin & block_equal(block_fold(b), 'm') >> 1 & block_below(65 - LEN);
 	unsigned n = 64;
 
-	while (strings && memcmp(p + block_first(strings), "\"model\"", LEN) != 0)
+	while (strings && !spells_model(p + block_first(strings)))
 		strings &= strings - 1;
 	if (strings)
 		n = block_first(strings);

@@ -1,5 +1,7 @@
 #include "request/kind.h"
 
+#include "request/param.h"
+
 /*
  * The guess: `curl -d '{…}'` without -H says application/x-www-form-urlencoded, and fetch() with a
  * string says text/plain. Their users mean JSON, several model servers read it as JSON whatever the
@@ -54,6 +56,50 @@ enum kind kind_of(struct view content_type)
 	    view_caseeq(type, VIEW_LIT("application/x-www-form-urlencoded")))
 		return KIND_GUESS;
 	return KIND_NONE;
+}
+
+bool kind_charset(struct view charset, bool *ret_ascii)
+{
+	static const struct view ascii[] = {VIEW_LIT("us-ascii"), VIEW_LIT("ascii"),
+					    VIEW_LIT("iso-8859-1")};
+
+	*ret_ascii = false;
+	if (view_caseeq(charset, VIEW_LIT("utf-8")) || view_caseeq(charset, VIEW_LIT("utf8")))
+		return true;
+	*ret_ascii = true;
+	for (size_t i = 0; i < sizeof(ascii) / sizeof(ascii[0]); i++) {
+		if (view_caseeq(charset, ascii[i]))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * RFC 8259 knows no charset, and most servers none either; but some decode by it, and in UTF-7 or
+ * with escapes of its own a body has other keys than in UTF-8. Other parameters mean nothing here,
+ * as long as every reader sees where they end.
+ */
+const char *kind_of_json(struct view content_type, bool *ret_ascii)
+{
+	static const char unknown[] = "JSON in another charset than UTF-8";
+	enum param_result result;
+	struct param param;
+	bool found = false;
+
+	*ret_ascii = false;
+	if (view_eq(content_type, VIEW_LIT("application/json")))
+		return NULL;
+	while ((result = param_next(&content_type, &param)) == PARAM_READ) {
+		if (!param_is_plain(&param))
+			return "a Content-Type that readers take in several ways";
+		if (param.name.len < 7 ||
+		    !view_caseeq((struct view){param.name.ptr, 7}, VIEW_LIT("charset")))
+			continue;
+		if (found || param.name.len > 7 || !kind_charset(param.raw, ret_ascii))
+			return unknown;
+		found = true;
+	}
+	return result == PARAM_END ? NULL : "a Content-Type that cannot be read";
 }
 
 bool kind_is_plain(struct view content_encoding)

@@ -101,9 +101,31 @@ enum param_result param_next(struct view *rest, struct param *ret)
 	return PARAM_READ;
 }
 
+/*
+ * Some split at every semicolon, and what stands behind one in quotes is a parameter to them when
+ * an equals sign follows. Some take any quote with a backslash before it for an escaped one, also
+ * where that backslash is escaped itself: at the end of the string.
+ */
+static bool quotes_alike(struct view raw)
+{
+	const char *semicolon = raw.len ? memchr(raw.ptr, ';', raw.len) : NULL;
+
+	if (raw.len && raw.ptr[raw.len - 1] == '\\')
+		return false;
+	for (size_t i = 0; i < raw.len; i++) {
+		unsigned char c = (unsigned char)raw.ptr[i];
+
+		if ((c < 0x20 && !is_lws((char)c)) || c == 0x7f)
+			return false;
+	}
+	return !semicolon || !memchr(semicolon, '=', raw.len - (size_t)(semicolon - raw.ptr));
+}
+
 bool param_is_plain(const struct param *p)
 {
-	return !p->followed && (p->quoted || p->raw.len == 0 || is_token(p->raw));
+	if (p->followed)
+		return false;
+	return p->quoted ? quotes_alike(p->raw) : p->raw.len == 0 || is_token(p->raw);
 }
 
 enum param_result param_value(const struct param *p, char *buf, size_t size, struct view *ret)

@@ -20,8 +20,8 @@ enum param_result { PARAM_READ, PARAM_END, PARAM_BAD };
  */
 enum param_result param_next(struct view *rest, struct param *ret);
 
-/* Whether the value is what the grammar allows, quoted, a token or nothing, and stands
- * alone. */
+/* Whether the value is what the grammar allows, quoted, a token or nothing, stands alone, and is
+ * split and unquoted alike by all readers, also those that know nothing of quotes or escapes. */
 bool param_is_plain(const struct param *p);
 
 /* The value as it is meant; PARAM_BAD when it is longer than @size. */

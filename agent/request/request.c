@@ -129,7 +129,7 @@ static void found_model(struct finding *f, const struct json *j, const struct sp
 static void read_json_tail(struct finding *f, struct json *j, const struct sight *s,
 			   unsigned max_depth)
 {
-	const bool head_key = j->key;
+	const bool head_key = j->key, head_like = j->like;
 	const char top = j->top;
 	const bool sure = s->length == LENGTH_WHOLE;
 
@@ -161,11 +161,11 @@ static void read_json_tail(struct finding *f, struct json *j, const struct sight
 		return;
 	}
 	if (!sure) {
-		if (j->key)
+		if (j->key || j->like)
 			f->model = false;
 		return;
 	}
-	if (head_key && j->key) {
+	if ((head_key && (j->key || j->like)) || (head_like && j->key)) {
 		found_bad(f, "a second top-level \"model\"", s->tail.at);
 		return;
 	}
@@ -409,7 +409,12 @@ static bool read_body(struct request *req, const struct request_input *in,
 		req->multipart = true;
 		read_multipart(&f, &s, in->content_type);
 	} else {
-		read_json(&f, &s, max_depth);
+		const char *why = kind_of_json(in->content_type, &f.ascii);
+
+		if (why)
+			found_bad(&f, why, 0);
+		else
+			read_json(&f, &s, max_depth);
 	}
 	conclude(req, &s, &f);
 	/* What was cut off may name another model. */

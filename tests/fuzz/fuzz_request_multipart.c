@@ -14,7 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const struct request_limits limits = {512, 16384, false};
 
-/* -1: no delimiter, 0: delimiter, 1: closing. The line is [at, end), its CRLF or the end behind. */
+/* -1: no delimiter, 0: delimiter, 1: closing, -2: to some readers it is one. The line is [at, end),
+ * its CRLF or the end behind. */
 static int delimiter(const char *s, size_t at, size_t end, bool crlf)
 {
 	bool close;
@@ -29,6 +30,8 @@ static int delimiter(const char *s, size_t at, size_t end, bool crlf)
 		at++;
 	if (!crlf && close && at + 1 == end && s[at] == '\r')
 		at++;
+	if (at < end && (s[at] == '\v' || s[at] == '\f'))
+		return -2;
 	if (at != end || (!crlf && !close))
 		return -1;
 	return close;
@@ -97,8 +100,10 @@ static void judge(const char *s, size_t n, const struct request *r)
 		i++;
 	/* before the first delimiter some readers see one where RFC 2046 has none */
 	odd |= i < l.n && memmem(s, l.line[i].at, "--b", 3);
+	for (size_t k = 0; k < l.n; k++)
+		odd |= l.line[k].delimiter == -2;
 	while (i < l.n && l.line[i].delimiter == 0) {
-		bool is_model = false, headers = true;
+		bool is_model = false, headers = true, first = true;
 		size_t body = 0;
 
 		for (i++; i < l.n && l.line[i].delimiter < 0; i++) {
@@ -112,19 +117,21 @@ static void judge(const char *s, size_t n, const struct request *r)
 				continue;
 			}
 			if (l.line[i].at == l.line[i].end) {
+				odd |= first; /* no headers at all: refused */
 				headers = false;
 				body = l.line[i].end + 2;
 				continue;
 			}
+			first = false;
 			kind = header(s, l.line[i].at, l.line[i].end);
 			odd |= kind == FIELD_ODD || (kind == FIELD_MODEL && is_model);
 			is_model |= kind == FIELD_MODEL;
 		}
-		if (is_model && i == l.n)
-			odd = true; /* not closed: bad whatever else */
+		/* not closed, or a part that ends within its headers: bad whatever else */
+		odd |= (is_model && i == l.n) || (headers && i < l.n);
 		if (is_model && i < l.n) {
 			fields++;
-			at = headers ? l.line[i].at : body;
+			at = body;
 			len = at > l.line[i].at - 2 ? 0 : l.line[i].at - 2 - at;
 		}
 	}

@@ -192,11 +192,9 @@ static void gen_value(struct gen *g, unsigned depth)
 	}
 }
 
-static void gen_key_model(struct gen *g)
+/* The key @key, partly in escapes. */
+static void gen_key(struct gen *g, const char *key)
 {
-	static const char key[] = "model";
-
-	g->key_at = g->n;
 	gen_text(g, "\"");
 	for (size_t i = 0; i < 5; i++) {
 		char buf[8];
@@ -209,6 +207,12 @@ static void gen_key_model(struct gen *g)
 		gen_text(g, buf);
 	}
 	gen_text(g, "\"");
+}
+
+static void gen_key_model(struct gen *g)
+{
+	g->key_at = g->n;
+	gen_key(g, "model");
 }
 
 /* Mostly good names; some that may not be one. */
@@ -234,6 +238,7 @@ static void gen_name(struct gen *g)
 /* One valid JSON text; mostly an object with one top-level "model" or none. */
 static void gen_json(struct gen *g)
 {
+	static const char *const likes[] = {"Model", "MODEL", "modeL", "mOdEl"};
 	uint32_t members = gen_below(g, 6), model = gen_below(g, 8);
 
 	g->n = 0;
@@ -250,6 +255,8 @@ static void gen_json(struct gen *g)
 		if (i == model || (i == members && model == 6)) {
 			gen_key_model(g);
 			g->model = true;
+		} else if (gen_below(g, 30) == 0) {
+			gen_key(g, likes[gen_below(g, 4)]);
 		} else {
 			gen_text(g, "\"k");
 			gen_inside(g, gen_below(g, 3));
@@ -351,7 +358,7 @@ static void gen_multipart(struct gen *g)
 
 			gen_text(g, "Content-Disposition: form-data; name=\"");
 			gen_text(g, names[gen_below(g, 4)]);
-			gen_text(g, gen_below(g, 2) ? "\"; filename=\"a;name=model\"\r\n\r\n"
+			gen_text(g, gen_below(g, 2) ? "\"; filename=\"a; name model\"\r\n\r\n"
 						    : "\"\r\n\r\n");
 			gen_file(g);
 		} else {

@@ -17,6 +17,7 @@ struct ref {
 	/* findings */
 	bool is_object;   /* the top-level value */
 	int models;       /* top-level keys "model" */
+	int likes;        /* and those that are so but for their case */
 	bool string;      /* value of the last of them is a string */
 	size_t at, len;   /* its raw bytes */
 	uint32_t *points; /* its characters; lone surrogates as they are */
@@ -162,15 +163,20 @@ static bool ref_member(struct ref *r, unsigned depth)
 {
 	uint32_t *points, *value = NULL;
 	size_t n, at, len;
-	bool is_model;
+	bool is_model, is_like;
 
 	ref_ws(r);
 	if (!ref_string(r, &points, &n, &at, &len)) {
 		free(points);
 		return false;
 	}
-	is_model = depth == 1 && n == 5 && points[0] == 'm' && points[1] == 'o' &&
-		   points[2] == 'd' && points[3] == 'e' && points[4] == 'l';
+	is_model = is_like = depth == 1 && n == 5;
+	for (size_t i = 0; is_like && i < n; i++) {
+		is_model = is_model && points[i] == (uint32_t) "model"[i];
+		is_like = points[i] == (uint32_t) "model"[i] || points[i] == (uint32_t) "MODEL"[i];
+	}
+	is_model = is_model && is_like;
+	r->likes += is_like && !is_model;
 	free(points);
 	ref_ws(r);
 	if (r->i >= r->n || r->s[r->i++] != ':')
@@ -311,7 +317,7 @@ enum ref_verdict { REF_OK, REF_NO_MODEL, REF_BAD };
 
 struct ref_answer {
 	enum ref_verdict verdict;
-	bool duplicate_free; /* valid JSON with at most one top-level model */
+	bool duplicate_free; /* valid JSON with at most one top-level model, in any case */
 	char name[1024];
 	size_t name_len;
 	size_t at, len;
@@ -324,7 +330,7 @@ static inline void ref_answer(struct ref_answer *a, const char *s, size_t n, uns
 	bool valid = ref_json(&r, s, n, max_depth);
 
 	memset(a, 0, sizeof(*a));
-	a->duplicate_free = valid && r.models <= 1;
+	a->duplicate_free = valid && r.models <= 1 && !(r.models && r.likes);
 	a->verdict = REF_BAD;
 	if (a->duplicate_free && r.models == 0) {
 		a->verdict = REF_NO_MODEL;

@@ -227,10 +227,10 @@ static void check_reference(const struct golden *g, const struct request *r)
 	assert_int_equal(r->model_len, a.len);
 }
 
+/* JSON and nothing said of its charset, of which the reference reader knows nothing. */
 static bool is_json(const struct golden *g)
 {
-	return !g->has_type || (strncmp(g->type, "application/json", 16) == 0 &&
-				(g->type[16] == '\0' || g->type[16] == ';'));
+	return !g->has_type || strcmp(g->type, "application/json") == 0;
 }
 
 static void check_slices(const struct golden *g, const struct request *want)
