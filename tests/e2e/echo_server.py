@@ -19,6 +19,7 @@ class EchoServer:
     def __init__(self, name, address=("127.0.0.1", 0)):
         self.name = name
         self.requests = []  # (path, headers, body)
+        self.trailers = []  # behind chunked bodies, line by line
         self.healthy = True
         self.gone = threading.Event()  # a client went away from a silent or streaming request
         self._pieces = queue.Queue()
@@ -72,7 +73,9 @@ class EchoServer:
                 while size := int(self.rfile.readline().split(b";")[0], 16):
                     parts.append(self.rfile.read(size))
                     self.rfile.readline()
-                self.rfile.readline()
+                outer.trailers.append([])
+                while line := self.rfile.readline().strip():
+                    outer.trailers[-1].append(line)
                 return b"".join(parts)
 
             def _send(self, status, body):

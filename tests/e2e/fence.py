@@ -30,7 +30,7 @@ def certificate(tmp_path_factory):
     return (at / "c").read_text() + (at / "k").read_text()
 
 
-def fenced(version, certificate, body):
+def fenced(version, certificate, body, **env):
     """A stack whose model servers tell everything that they got."""
     echo = EchoServer("phi1")
     with echo:
@@ -39,7 +39,7 @@ def fenced(version, certificate, body):
                   conf={"pools": pools, "body": body,
                         "scrape": {"interval": "200ms", "models_interval": "1s", "engine": "none"}},
                   LLAMA1=echo.address, LLAMA2=echo.address, LLAMA3=echo.address,
-                  PHI1=echo.address, PHI2=echo.address, PHI3=echo.address)
+                  PHI1=echo.address, PHI2=echo.address, PHI3=echo.address, **env)
         s.h.env["INFERENCE_CRT"] = s.h.inside("cert.pem")
         s.echo = echo
         with s:
