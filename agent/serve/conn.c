@@ -34,20 +34,26 @@
 #include "serve/worker.h"
 #include "spop/session.h"
 
+/* Who may be closed for a newcomer at limits.connections, and how many are looked at for that. */
+#define ROOM_IDLE_NS UINT64_C(1000000000)
+#define ROOM_TRIES   64
+
 struct conn {
 	TAILQ_ENTRY(conn) link; /* in worker->conns, then in dying */
 	TAILQ_ENTRY(conn) due;  /* in hello_due or frame_due while deadline_ns */
+	TAILQ_ENTRY(conn) half; /* in halves while partial */
 	struct worker *worker;
 	struct event reader, writer;
 	uint64_t id, deadline_ns;
+	uint64_t heard_ns; /* when bytes came last */
 	struct spop_session session;
 	int fd;
 	uint32_t peer; /* its process; 0: not known */
 	bool closed, paused, greeted, due_hello;
 	bool global_ids; /* stream-ids number requests, not streams of this connection */
-	/* The frame that is half here: len of need bytes. */
+	/* The frame that is half here: len of need bytes; held in memory. */
 	uint8_t *partial;
-	size_t partial_len, partial_need, partial_cap;
+	size_t partial_len, partial_need, partial_held;
 	/* Answers that wait for the peer: from out_pos to out_len. */
 	uint8_t *out;
 	size_t out_pos, out_len, out_cap;
@@ -102,10 +108,12 @@ static void due_set(struct conn *c, bool hello, uint64_t ns)
 
 static void partial_drop(struct conn *c)
 {
-	if (c->partial)
-		worker_buffer_put(c->worker, c->partial, c->partial_cap);
+	if (c->partial) {
+		worker_buffer_put(c->worker, c->partial, c->partial_need, c->partial_held);
+		TAILQ_REMOVE(&c->worker->halves, c, half);
+	}
 	c->partial = NULL;
-	c->partial_len = c->partial_need = c->partial_cap = 0;
+	c->partial_len = c->partial_need = c->partial_held = 0;
 }
 
 static void say_goodbye(struct conn *c, uint32_t status, const char *text)
@@ -402,19 +410,45 @@ static size_t serve_bytes(struct conn *c, const uint8_t *buf, size_t len, size_t
 	return pos;
 }
 
+/*
+ * Accounts for what has arrived of the half frame. Where that is past limits.partial the frame that
+ * was begun first makes room: a usual one is whole within milliseconds, and one that is not must
+ * not lock the others out.
+ */
+static bool partial_fill(struct conn *c, const struct worker_conf *conf)
+{
+	struct worker *w = c->worker;
+	struct conn *oldest;
+
+	while (!worker_buffer_fill(w, c->partial_len, &c->partial_held, conf->max_partial)) {
+		oldest = TAILQ_FIRST(&w->halves);
+		if (oldest == c)
+			oldest = TAILQ_NEXT(c, half);
+		if (!oldest)
+			return false;
+		conn_close(oldest, CLOSE_BUFFERS);
+		partial_drop(oldest);
+	}
+	return true;
+}
+
 /* Puts the beginning of a frame aside until the rest is here. */
 static void partial_begin(struct conn *c, const uint8_t *bytes, size_t len, size_t need,
 			  const struct worker_conf *conf)
 {
-	c->partial = worker_buffer_get(c->worker, need, conf->max_partial);
-	if (!c->partial) {
+	if (need <= conf->max_partial)
+		c->partial = worker_buffer_get(c->worker, need, &c->partial_held);
+	if (c->partial) {
+		TAILQ_INSERT_TAIL(&c->worker->halves, c, half);
+		c->partial_need = need;
+		c->partial_len = len;
+	}
+	if (!c->partial || !partial_fill(c, conf)) {
 		/* The frames before this one were served: HAProxy must learn their tickets. */
 		conn_flush(c);
 		conn_close(c, CLOSE_BUFFERS);
 		return;
 	}
-	c->partial_cap = c->partial_need = need;
-	c->partial_len = len;
 	memcpy(c->partial, bytes, len);
 	if (!c->deadline_ns)
 		due_set(c, false, conf->frame_ns);
@@ -434,10 +468,17 @@ static void serve_shared(struct conn *c, size_t len, const struct worker_conf *c
 static bool serve_partial(struct conn *c, size_t len, const struct worker_conf *conf)
 {
 	size_t need, used;
+	bool room;
 
 	c->partial_len += len;
-	if (c->partial_len < c->partial_need)
+	room = partial_fill(c, conf);
+	if (c->partial_len < c->partial_need) {
+		if (!room) {
+			conn_flush(c);
+			conn_close(c, CLOSE_BUFFERS);
+		}
 		return false;
+	}
 	used = serve_bytes(c, c->partial, c->partial_len, &need, conf);
 	if (c->closed)
 		return true;
@@ -508,7 +549,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	w->out_len = 0;
-	w->now_ns = clock_mono_ns();
+	w->now_ns = c->heard_ns = clock_mono_ns();
 	grace_enter();
 	conf = grace_read(w->env->conf);
 	if (!c->partial)
@@ -537,12 +578,53 @@ static uint32_t peer_of(int fd)
 	return (uint32_t)cred.pid;
 }
 
-void conn_accept(struct worker *w, int fd)
+/*
+ * Of the first connections in the list, moved to its end one by one, closes the first that is idle;
+ * false: none is. So the hand goes round, and nobody pays for a long list. HAProxy opens another
+ * connection when it needs one; the one that is closed under a NOTIFY just sent, which then fails,
+ * was silent for a second before.
+ */
+static bool conn_make_room(struct worker *w)
 {
-	struct conn *c = calloc(1, sizeof(*c));
+	uint64_t now = clock_mono_ns();
+	struct conn *c;
+
+	for (unsigned i = 0; i < ROOM_TRIES && (c = TAILQ_FIRST(&w->conns)); i++) {
+		if (!c->partial && !c->paused && c->out_len == c->out_pos &&
+		    now - c->heard_ns >= ROOM_IDLE_NS) {
+			conn_close(c, CLOSE_MADE_ROOM);
+			return true;
+		}
+		TAILQ_REMOVE(&w->conns, c, link);
+		TAILQ_INSERT_TAIL(&w->conns, c, link);
+	}
+	return false;
+}
+
+void conn_refuse(int fd)
+{
+	uint8_t frame[SPOP_DISCONNECT_MAX];
+	size_t n = spop_disconnect_write(frame, sizeof(frame), SPOP_FRM_T_AGENT_DISCON,
+					 SPOP_ERR_RES, SPOP_VIEW_LIT("too many connections"));
+
+	(void)!send(fd, frame, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	close(fd);
+}
+
+void conn_accept(struct worker *w, int fd, bool crowded)
+{
 	const struct worker_conf *conf;
 	uint64_t hello_ns;
+	struct conn *c;
 
+	if (crowded && !conn_make_room(w)) {
+		stat_add(&w->stats->closed_by[CLOSE_CONNECTIONS], 1);
+		atomic_fetch_add_explicit(&w->env->refused, 1, memory_order_relaxed);
+		atomic_fetch_sub_explicit(&w->env->connections, 1, memory_order_relaxed);
+		conn_refuse(fd);
+		return;
+	}
+	c = calloc(1, sizeof(*c));
 	if (!c) {
 		close(fd);
 		stat_add(&w->stats->closed_by[CLOSE_MEMORY], 1);
@@ -560,6 +642,7 @@ void conn_accept(struct worker *w, int fd)
 	c->peer = peer_of(fd);
 	peers_note(&w->env->peers, c->peer);
 	c->id = w->next_id++ << 6 | w->index;
+	c->heard_ns = clock_mono_ns();
 	event_assign(&c->reader, w->base, fd, EV_READ | EV_PERSIST, on_readable, c);
 	event_assign(&c->writer, w->base, fd, EV_WRITE | EV_PERSIST, on_writable, c);
 	TAILQ_INSERT_TAIL(&w->conns, c, link);

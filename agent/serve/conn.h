@@ -4,6 +4,7 @@
 #ifndef SERVE_CONN_H
 #define SERVE_CONN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct worker;
@@ -18,8 +19,11 @@ enum close_reason {
 /* The counter's label, for /metrics. */
 const char *close_reason_name(enum close_reason r);
 
-/* Serves @fd, non-blocking, which it takes in any case. */
-void conn_accept(struct worker *w, int fd);
+/* Serves @fd, non-blocking, which it takes in any case. @crowded: one that is idle goes for it, or
+ * else it is refused. */
+void conn_accept(struct worker *w, int fd, bool crowded);
+/* Tells a peer that there are too many, and closes. Any thread. */
+void conn_refuse(int fd);
 /* Closes those whose deadline has passed. */
 void conn_expire(struct worker *w, uint64_t now_ns);
 /* Says goodbye to every peer. */

@@ -3,8 +3,8 @@
  *
  * Out of descriptors, accept() fails and the kernel keeps the connection waiting: level-triggered,
  * that would spin. So the door closes for a moment (PAUSE_MS) and opens again. Past
- * limits.connections a peer is told so by an AGENT-DISCONNECT, which HAProxy takes for a failed
- * HELLO and tries elsewhere.
+ * limits.connections one that is idle makes room (conn.c); where none is, the peer is told so by an
+ * AGENT-DISCONNECT, which HAProxy takes for a failed HELLO and tries elsewhere.
  */
 #include "serve/listener.h"
 
@@ -19,7 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "serve/address.h"
-#include "spop/disconnect.h"
+#include "serve/conn.h"
 
 #define PAUSE_MS       100
 #define ACCEPTS_A_TURN 64
@@ -43,50 +43,37 @@ struct listener {
 	struct door *doors;
 };
 
-/* Who is refused comes again at once: that is counted, and said once a minute at most. */
-static void complain(struct listener *l, const char *why, const char *remedy)
+/* Who is refused comes again at once: it is said once a minute at most. */
+static void complain(struct listener *l, const char *event, const char *why, const char *remedy)
 {
 	uint64_t now = clock_mono_ns();
 	struct log_line line;
 
-	l->refused++;
 	if (l->complained_ns && now - l->complained_ns < COMPLAIN_NS)
 		return;
 	l->complained_ns = now;
-	log_begin(&line, LOG_LEVEL_WARNING, "spop_refused");
+	log_begin(&line, LOG_LEVEL_WARNING, event);
 	log_str(&line, "why", why);
-	log_int(&line, "so_far", (int64_t)l->refused);
+	log_int(&line, "refused", (int64_t)listener_refused(l));
 	log_str(&line, "remedy", remedy);
 	log_end(&line);
 }
 
-static void refuse(int fd)
-{
-	uint8_t frame[SPOP_DISCONNECT_MAX];
-	size_t n = spop_disconnect_write(frame, sizeof(frame), SPOP_FRM_T_AGENT_DISCON,
-					 SPOP_ERR_RES, SPOP_VIEW_LIT("too many connections"));
-
-	(void)!send(fd, frame, n, MSG_NOSIGNAL | MSG_DONTWAIT);
-	close(fd);
-}
-
 static void deal(struct listener *l, int fd)
 {
-	uint32_t count = atomic_fetch_add(&l->env.shared->connections, 1);
+	bool crowded = atomic_fetch_add(&l->env.shared->connections, 1) >= l->max_connections;
 	int on = 1;
 
-	if (count >= l->max_connections) {
-		atomic_fetch_sub(&l->env.shared->connections, 1);
-		complain(l, "too many connections", "raise limits.connections");
-		refuse(fd);
-		return;
-	}
+	if (crowded)
+		complain(l, "spop_crowded", "as many connections as there may be",
+			 "raise limits.connections");
 	/* Fails on unix sockets, which need it not. */
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (worker_give(&l->env.workers[l->next++ % l->env.nworkers], fd) < 0) {
+	if (worker_give(&l->env.workers[l->next++ % l->env.nworkers], fd, crowded) < 0) {
 		atomic_fetch_sub(&l->env.shared->connections, 1);
-		complain(l, "a worker does not keep up", "raise workers");
-		refuse(fd);
+		l->refused++;
+		complain(l, "spop_refused", "a worker does not keep up", "raise workers");
+		conn_refuse(fd);
 	}
 }
 
@@ -201,5 +188,5 @@ struct listener *listener_free(struct listener *l)
 
 uint64_t listener_refused(const struct listener *l)
 {
-	return l->refused;
+	return l->refused + atomic_load(&l->env.shared->refused);
 }

@@ -2,9 +2,11 @@
  * A worker's thread.
  *
  * Its loop is one turn of events, then the chores: reap what was closed. Commands arrive on a
- * pipe: a descriptor to serve, or -1 to stop. Half-received frames are the only memory that grows
- * with what peers send; it is counted against limits.partial. Large buffers are kept for the next
- * large frame, a few at a time and under the same bound, given back when the tick finds them idle.
+ * pipe: a descriptor to serve (below STOP: once one that is idle has made room), or STOP.
+ * Half-received frames are the only memory that grows with what peers send; what of them is in
+ * memory is counted against limits.partial, what they announce is not. Large buffers are kept for
+ * the next large frame, a few at a time and under the same bound, given back when the tick finds
+ * them idle.
  */
 #include "serve/worker.h"
 
@@ -22,8 +24,10 @@
 #include "base/log.h"
 #include "serve/conn.h"
 
-#define TICK_MS 250
-#define LARGE   (64 * 1024)
+#define TICK_MS     250
+#define STOP        (-1)
+#define CROWDED(fd) (STOP - 1 - (fd)) /* and back */
+#define LARGE       (64 * 1024)
 
 uint64_t worker_chance(struct worker *w)
 {
@@ -42,7 +46,7 @@ static bool drop_spare(struct worker *w)
 	for (unsigned i = 0; i < WORKER_SPARES; i++) {
 		if (w->spares[i].cap) {
 			munmap(w->spares[i].ptr, w->spares[i].cap);
-			w->kept -= w->spares[i].cap;
+			w->kept -= w->spares[i].held;
 			w->spares[i].cap = 0;
 			return true;
 		}
@@ -50,12 +54,14 @@ static bool drop_spare(struct worker *w)
 	return false;
 }
 
-static uint8_t *take_spare(struct worker *w, size_t cap)
+static uint8_t *take_spare(struct worker *w, size_t cap, size_t *ret_held)
 {
 	for (unsigned i = 0; i < WORKER_SPARES; i++) {
 		if (w->spares[i].cap == cap) {
 			w->spares[i].cap = 0;
-			w->kept -= cap;
+			w->kept -= w->spares[i].held;
+			w->partial += w->spares[i].held;
+			*ret_held = w->spares[i].held;
 			return w->spares[i].ptr;
 		}
 	}
@@ -69,27 +75,34 @@ static uint8_t *map_large(size_t cap)
 	return ptr == MAP_FAILED ? NULL : ptr;
 }
 
-uint8_t *worker_buffer_get(struct worker *w, size_t cap, uint64_t limit)
+uint8_t *worker_buffer_get(struct worker *w, size_t cap, size_t *ret_held)
 {
 	uint8_t *ptr;
 
-	if (cap > limit || w->partial > limit - cap)
-		return NULL;
-	ptr = cap > LARGE ? take_spare(w, cap) : NULL;
-	if (!ptr) {
-		/* What is kept for the next one is under the same bound. */
-		while (w->kept > limit - cap - w->partial && drop_spare(w))
-			;
-		ptr = cap > LARGE ? map_large(cap) : malloc(cap);
-	}
-	if (ptr)
-		w->partial += cap;
-	return ptr;
+	*ret_held = 0;
+	if (cap <= LARGE)
+		return malloc(cap);
+	ptr = take_spare(w, cap, ret_held);
+	return ptr ? ptr : map_large(cap);
 }
 
-void worker_buffer_put(struct worker *w, uint8_t *ptr, size_t cap)
+bool worker_buffer_fill(struct worker *w, size_t len, size_t *held, uint64_t limit)
 {
-	w->partial -= cap;
+	uint64_t more = len > *held ? len - *held : 0;
+
+	/* What is kept for the next one is under the same bound. */
+	while (w->partial + w->kept + more > limit && drop_spare(w))
+		;
+	if (w->partial + more > limit)
+		return false;
+	w->partial += more;
+	*held += more;
+	return true;
+}
+
+void worker_buffer_put(struct worker *w, uint8_t *ptr, size_t cap, size_t held)
+{
+	w->partial -= held;
 	if (cap <= LARGE) {
 		free(ptr);
 		return;
@@ -98,7 +111,8 @@ void worker_buffer_put(struct worker *w, uint8_t *ptr, size_t cap)
 		if (w->spares[i].cap == 0) {
 			w->spares[i].ptr = ptr;
 			w->spares[i].cap = cap;
-			w->kept += cap;
+			w->spares[i].held = held;
+			w->kept += held;
 			return;
 		}
 	}
@@ -124,10 +138,12 @@ static void on_inbox(evutil_socket_t fd, short what, void *arg)
 
 	(void)what;
 	while (read(fd, &command, sizeof(command)) == sizeof(command)) {
-		if (command < 0)
+		if (command == STOP)
 			w->stopping = true;
+		else if (command < STOP)
+			conn_accept(w, CROWDED(command), true);
 		else
-			conn_accept(w, command);
+			conn_accept(w, command, false);
 	}
 }
 
@@ -186,6 +202,7 @@ int worker_start(struct worker *w, unsigned index, struct worker_env *env, uint3
 	TAILQ_INIT(&w->dying);
 	TAILQ_INIT(&w->hello_due);
 	TAILQ_INIT(&w->frame_due);
+	TAILQ_INIT(&w->halves);
 	r = prepare(w, nmodels);
 	if (r < 0)
 		return r;
@@ -204,16 +221,16 @@ static int command(struct worker *w, int value)
 	return write(w->inbox[1], &value, sizeof(value)) == sizeof(value) ? 0 : -errno;
 }
 
-int worker_give(struct worker *w, int fd)
+int worker_give(struct worker *w, int fd, bool crowded)
 {
-	return command(w, fd);
+	return command(w, crowded ? CROWDED(fd) : fd);
 }
 
 void worker_stop(struct worker *w)
 {
 	if (w->started) {
 		/* The pipe may be full of connections that wait; they leave it while we do. */
-		while (command(w, -1) == -EAGAIN)
+		while (command(w, STOP) == -EAGAIN)
 			usleep(1000);
 		pthread_join(w->thread, NULL);
 	}

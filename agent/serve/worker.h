@@ -27,7 +27,7 @@ struct worker_conf {
 	variables_t variables;
 	uint32_t max_frame; /* largest FRAME-LENGTH that is taken */
 	uint64_t max_output;
-	uint64_t max_partial; /* bytes of half-received frames in one worker */
+	uint64_t max_partial; /* bytes of half-received frames in one worker's memory */
 	uint64_t hello_ns, frame_ns;
 };
 
@@ -39,6 +39,7 @@ struct worker_env {
 	struct tickets *tickets;
 	_Atomic uint32_t *cursors; /* by pool->stat */
 	_Atomic uint32_t connections;
+	_Atomic uint64_t refused; /* of these, by workers */
 	struct peers peers;
 	_Atomic bool draining; /* health checks are refused */
 };
@@ -66,13 +67,13 @@ struct worker {
 	uint8_t *in;                           /* what is read, when nothing is half here */
 	uint8_t *out;                          /* ACKs of this turn */
 	size_t out_len;
+	struct conn_list halves; /* with half a frame, who began first is first */
 	struct {
 		uint8_t *ptr;
-		size_t cap;
+		size_t cap, held;
 	} spares[WORKER_SPARES];
-	uint64_t kept; /* bytes of the spares */
-	uint64_t
-	    partial; /* bytes allocated for half-received frames; with @kept ≤ limits.partial */
+	/* Bytes in memory, of the spares and of half-received frames: together ≤ limits.partial. */
+	uint64_t kept, partial;
 	struct decision decision;
 	pthread_t thread;
 	bool started;
@@ -81,17 +82,22 @@ struct worker {
 /* 0, or -errno; worker_stop() frees in both cases. */
 int worker_start(struct worker *w, unsigned index, struct worker_env *env, uint32_t nmodels)
     __attribute__((warn_unused_result));
-/* Gives it an accepted connection; takes the descriptor. Control thread. */
-int worker_give(struct worker *w, int fd) __attribute__((warn_unused_result));
+/* Gives it an accepted connection; takes the descriptor. @crowded: limits.connections is reached.
+ * Control thread. */
+int worker_give(struct worker *w, int fd, bool crowded) __attribute__((warn_unused_result));
 /* Says goodbye to every peer and joins the thread. */
 void worker_stop(struct worker *w);
 
 /* Uniform random bits. Worker thread. */
 uint64_t worker_chance(struct worker *w);
 
-/* A buffer of @cap bytes for a half-received frame, NULL when the worker's share is used up or
- * memory is short; and back. Worker thread. */
-uint8_t *worker_buffer_get(struct worker *w, size_t cap, uint64_t limit);
-void worker_buffer_put(struct worker *w, uint8_t *ptr, size_t cap);
+/*
+ * A buffer of @cap bytes for a half-received frame, NULL when memory is short; and back. What
+ * counts is what is in memory: *held bytes of it, which grow as it is filled. Worker thread.
+ */
+uint8_t *worker_buffer_get(struct worker *w, size_t cap, size_t *ret_held);
+/* Its first @len bytes are there now. False: no room for them below @limit. */
+bool worker_buffer_fill(struct worker *w, size_t len, size_t *held, uint64_t limit);
+void worker_buffer_put(struct worker *w, uint8_t *ptr, size_t cap, size_t held);
 
 #endif

@@ -92,8 +92,7 @@ def test_many_who_say_nothing(lone, bystander):
     taken = lone.agent.metrics().get_one("spoa_inference_spop_accepted_total")
     for _ in range(n):
         s = socket.socket(socket.AF_UNIX)
-        s.settimeout(10)
-        s.connect(lone.address[5:])
+        s.connect(lone.address[5:])  # without a timeout it waits for room in the backlog
         peers.append(s)
     until(lambda: lone.agent.metrics().get_one("spoa_inference_spop_accepted_total") >= taken + n,
           what="they are taken")
@@ -109,14 +108,23 @@ def test_many_who_say_nothing(lone, bystander):
 def test_more_than_are_allowed():
     with Lone(limits={"connections": 50}, timeouts={"hello": "30s"}) as a, Bystander(a.address) as b:
         peers = [SpopClient(a.address, hello=False) for _ in range(200)]
-        refused = 0
-        for p in peers[49:]:
-            assert end_of(p) == 13  # resources
-            refused += 1
+        b.more()
+        # Who was silent for a second makes room for who comes later: on a slow machine some do.
+        until(lambda: a.closed("connections") + a.closed("made_room") == 151, what="fifty stay")
         b.more()
         metrics = a.agent.metrics()
-        assert metrics.get_one("spoa_inference_spop_refused_total") == refused == 151
+        assert metrics.get_one("spoa_inference_spop_refused_total") == a.closed("connections")
         assert metrics.get_one("spoa_inference_spop_connections") == 50
+        if not a.closed("made_room"):
+            assert [end_of(p) for p in peers[49:]] == [13] * 151  # resources
+        for _ in range(12):
+            time.sleep(0.1)
+            b.more()
+        made = a.closed("made_room")
+        with SpopClient(a.address) as late:
+            assert late.ask(body=BODY)["verdict"].value == "routed"
+            b.more()
+        assert a.closed("made_room") == made + 1
         for p in peers:
             p.close()
 

@@ -100,7 +100,7 @@ static void arrive(struct caller *p)
 	p->have = 0;
 	spop_client_init(&p->client, MAX_FRAME - 4, SPOP_CAP_PIPELINING, false);
 	atomic_fetch_add(&house->env.connections, 1);
-	conn_accept(worker, fds[1]);
+	conn_accept(worker, fds[1], false);
 }
 
 static void leave_now(struct caller *p)

@@ -154,7 +154,7 @@ static inline struct peer *knock(struct house *h)
 	p->buf = malloc(2 * FRAME_MAX);
 	spop_client_init(&p->client, FRAME_MAX - 4, SPOP_CAP_PIPELINING, false);
 	atomic_fetch_add(&h->env.connections, 1);
-	assert_int_equal(worker_give(&h->workers[h->dealt++ % h->nworkers], fds[1]), 0);
+	assert_int_equal(worker_give(&h->workers[h->dealt++ % h->nworkers], fds[1], false), 0);
 	return p;
 }
 

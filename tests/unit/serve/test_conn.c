@@ -272,35 +272,47 @@ static void spares_share_the_bound(void **state)
 	enum { CAP = 100 * 1024, LIMIT = 5 * CAP };
 	struct worker w = {.kept = 0};
 	uint8_t *ptr[5], *other;
+	size_t held[5], some, none = 0;
 
 	(void)state;
 	for (size_t i = 0; i < 5; i++) {
-		ptr[i] = worker_buffer_get(&w, CAP, LIMIT);
+		ptr[i] = worker_buffer_get(&w, CAP, &held[i]);
 		assert_non_null(ptr[i]);
+		assert_int_equal(held[i], 0);
+		assert_int_equal(w.partial, i * CAP);
+		/* in pieces: what is there counts */
+		assert_true(worker_buffer_fill(&w, CAP / 2, &held[i], LIMIT));
+		assert_true(worker_buffer_fill(&w, CAP, &held[i], LIMIT));
+		assert_int_equal(held[i], CAP);
 	}
-	assert_null(worker_buffer_get(&w, 1, LIMIT));
+	assert_false(worker_buffer_fill(&w, 1, &none, LIMIT));
+	assert_int_equal(none, 0);
 	for (size_t i = 0; i < 5; i++)
-		worker_buffer_put(&w, ptr[i], CAP);
+		worker_buffer_put(&w, ptr[i], CAP, held[i]);
 	assert_int_equal(w.partial, 0);
 	assert_int_equal(w.kept, LIMIT);
-	/* Of the same size: the one that is kept, another size: some of them go. */
-	other = worker_buffer_get(&w, CAP, LIMIT);
-	assert_non_null(other);
+	/* Of the same size: one that is kept, with what it holds; another size: some of them go. */
+	other = worker_buffer_get(&w, CAP, &some);
+	assert_int_equal(some, CAP);
 	assert_int_equal(w.partial + w.kept, LIMIT);
-	worker_buffer_put(&w, other, CAP);
-	other = worker_buffer_get(&w, 2 * CAP + 1, LIMIT);
-	assert_non_null(other);
-	assert_true(w.partial + w.kept <= LIMIT && w.kept == 2 * CAP);
-	worker_buffer_put(&w, other, 2 * CAP + 1);
-	other = worker_buffer_get(&w, 1000, LIMIT);
-	assert_non_null(other);
+	assert_true(worker_buffer_fill(&w, 10, &some, LIMIT));
+	assert_int_equal(some, CAP);
+	worker_buffer_put(&w, other, CAP, some);
+	other = worker_buffer_get(&w, 2 * CAP + 1, &some);
+	assert_int_equal(some, 0);
+	assert_true(worker_buffer_fill(&w, 2 * CAP + 1, &some, LIMIT));
+	assert_int_equal(w.kept, 2 * CAP);
+	worker_buffer_put(&w, other, 2 * CAP + 1, some);
+	other = worker_buffer_get(&w, 1000, &some);
+	assert_true(worker_buffer_fill(&w, 1000, &some, LIMIT));
 	assert_true(w.partial + w.kept <= LIMIT);
-	worker_buffer_put(&w, other, 1000);
+	worker_buffer_put(&w, other, 1000, some);
 	/* The bound was lowered by a reload: the next one to ask sees to it. */
-	other = worker_buffer_get(&w, 1000, CAP);
-	assert_non_null(other);
-	assert_int_equal(w.kept, 0);
-	worker_buffer_put(&w, other, 1000);
+	other = worker_buffer_get(&w, 1000, &some);
+	assert_true(worker_buffer_fill(&w, 1000, &some, CAP));
+	assert_true(w.partial + w.kept <= CAP);
+	worker_buffer_put(&w, other, 1000, some);
+	assert_int_equal(w.partial, 0);
 }
 
 int main(void)

@@ -112,7 +112,11 @@ static void past_the_limit(void **state)
 	for (unsigned i = 0; i < 2; i++) {
 		in[i] = come(g, true);
 		hello(in[i]);
+		push(in[i], "\0\0\1", 3); /* it is not idle: more is to come */
+		while (stat_get(&g->house->workers[0].stats->accepted) <= i)
+			usleep(1000);
 	}
+	usleep(1100 * 1000);
 	for (unsigned i = 0; i < 2; i++) {
 		/* Without a word of its own, it is told why. */
 		out = come(g, i);
@@ -134,6 +138,44 @@ static void past_the_limit(void **state)
 	leave(out);
 	leave(in[0]);
 	leave(in[1]);
+	close_gate(g);
+}
+
+/* Who was silent for a second goes, in the order of the list; who has just come does not. */
+static void the_idle_make_room(void **state)
+{
+	struct gate *g = open_gate(2, 1);
+	struct peer *in[2], *more[2], *out;
+	struct stats *stats = g->house->workers[0].stats;
+	struct answer a;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		in[i] = come(g, true);
+		hello(in[i]);
+	}
+	usleep(1100 * 1000);
+	for (unsigned i = 0; i < 2; i++) {
+		more[i] = come(g, true);
+		hello(more[i]);
+		ask(more[i], 1, "{\"model\":\"B\"}");
+		hear(more[i], &a);
+		expect_goodbye(in[i], SPOP_ERR_NONE);
+		leave(in[i]);
+	}
+	assert_int_equal(stat_get(&stats->closed_by[CLOSE_MADE_ROOM]), 2);
+	assert_int_equal(listener_refused(g->listener), 0);
+	assert_int_equal(atomic_load(&g->house->env.connections), 2);
+	push(more[0], "\0\0\1", 3);
+	push(more[1], "\0\0\1", 3);
+	usleep(1100 * 1000);
+	out = come(g, true);
+	out->client.state = SPOP_CLIENT_ST_WAIT_HELLO;
+	expect_goodbye(out, SPOP_ERR_RES);
+	leave(out);
+	assert_int_equal(listener_refused(g->listener), 1);
+	leave(more[0]);
+	leave(more[1]);
 	close_gate(g);
 }
 
@@ -213,9 +255,8 @@ static void an_address_that_is_taken(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(both_doors_all_workers),
-	    cmocka_unit_test(past_the_limit),
-	    cmocka_unit_test(out_of_descriptors),
+	    cmocka_unit_test(both_doors_all_workers),   cmocka_unit_test(past_the_limit),
+	    cmocka_unit_test(the_idle_make_room),       cmocka_unit_test(out_of_descriptors),
 	    cmocka_unit_test(an_address_that_is_taken),
 	};
 

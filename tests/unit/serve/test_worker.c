@@ -353,32 +353,101 @@ static void silence_has_an_end(void **state)
 	demolish(h);
 }
 
-static void half_frames_share_a_bound(void **state)
+/* A frame of @need bytes, of which @len are sent. */
+static void begin_frame(struct peer *p, size_t need, size_t len)
 {
+	uint8_t *bytes = calloc(1, len);
+
+	bytes[0] = (uint8_t)(need >> 24);
+	bytes[1] = (uint8_t)(need >> 16);
+	bytes[2] = (uint8_t)(need >> 8);
+	bytes[3] = (uint8_t)need;
+	bytes[4] = 3; /* a NOTIFY */
+	push(p, bytes, len);
+	free(bytes);
+}
+
+/* A whole question of @len bytes, all of it but the end; how much that is. */
+static size_t ask_half(struct peer *p, uint8_t *frame, size_t size, size_t len, size_t *ret)
+{
+	char *body = malloc(len);
+	size_t n = (size_t)snprintf(body, len, "{\"model\":\"B\",\"pad\":\"");
+
+	memset(body + n, 'a', len - n);
+	memcpy(body + len - 2, "\"}", 2);
+	*ret = notify(frame, size, 1, body, len);
+	push(p, frame, *ret / 2);
+	free(body);
+	return *ret / 2;
+}
+
+/* What is announced takes nobody's room. */
+static void announced_frames_take_no_room(void **state)
+{
+	enum { MANY = 40, LEN = 900 * 1000 };
 	struct house *h = build();
-	struct peer *peers[8];
-	unsigned refused = 0;
+	struct peer *peers[MANY], *late;
+	uint8_t *frame = malloc(LEN + 4096);
+	struct answer a;
+	size_t n, half;
 
 	(void)state;
 	h->conf.max_partial = 4 * 1000 * 1000;
 	start(h);
-	for (unsigned i = 0; i < 8; i++) {
+	for (unsigned i = 0; i < MANY; i++) {
 		peers[i] = knock(h);
 		hello(peers[i]);
-		push(peers[i], "\0\17\102\100\3", 5); /* 1,000,000 bytes to come */
+		begin_frame(peers[i], 1000 * 1000, 5000);
 	}
-	for (unsigned i = 0; i < 8; i++) {
-		struct pollfd ready = {.fd = peers[i]->fd, .events = POLLIN};
+	late = knock(h);
+	hello(late);
+	half = ask_half(late, frame, LEN + 4096, LEN, &n);
+	push(late, frame + half, n - half);
+	hear(late, &a);
+	assert_non_null(strstr(a.text, "verdict=routed"));
+	assert_int_equal(stat_get(&h->workers[0].stats->closed_by[CLOSE_BUFFERS]), 0);
+	for (unsigned i = 0; i < MANY; i++)
+		leave(peers[i]);
+	leave(late);
+	free(frame);
+	demolish(h);
+}
 
-		if (poll(&ready, 1, 500) == 1) {
-			expect_goodbye(peers[i], SPOP_ERR_RES);
-			refused++;
+/* What has arrived does; the frame that was begun first makes room for the others. */
+static void half_frames_share_a_bound(void **state)
+{
+	enum { MANY = 8, LEN = 900 * 1000 };
+	struct house *h = build();
+	struct peer *peers[MANY], *late;
+	uint8_t *frame = malloc(LEN + 4096);
+	struct answer a;
+	size_t n, half;
+
+	(void)state;
+	h->conf.max_partial = 4 * 1000 * 1000;
+	start(h);
+	for (unsigned i = 0; i < MANY; i++) {
+		peers[i] = knock(h);
+		hello(peers[i]);
+		begin_frame(peers[i], 1000 * 1000, 990 * 1000);
+		/* of four the fifth is one too many */
+		if (i >= 4) {
+			expect_goodbye(peers[i - 4], SPOP_ERR_RES);
+			leave(peers[i - 4]);
 		}
 	}
-	/* Four would fit but for their lengths: three do. */
-	assert_int_equal(refused, 5);
-	for (unsigned i = 0; i < 8; i++)
+	late = knock(h);
+	hello(late);
+	half = ask_half(late, frame, LEN + 4096, LEN, &n);
+	push(late, frame + half, n - half);
+	hear(late, &a);
+	assert_non_null(strstr(a.text, "verdict=routed"));
+	expect_goodbye(peers[4], SPOP_ERR_RES);
+	assert_int_equal(stat_get(&h->workers[0].stats->closed_by[CLOSE_BUFFERS]), 5);
+	for (unsigned i = 4; i < MANY; i++)
 		leave(peers[i]);
+	leave(late);
+	free(frame);
 	demolish(h);
 }
 
@@ -422,6 +491,7 @@ int main(void)
 	    cmocka_unit_test(hello_twice),
 	    cmocka_unit_test(health_checks),
 	    cmocka_unit_test(silence_has_an_end),
+	    cmocka_unit_test(announced_frames_take_no_room),
 	    cmocka_unit_test(half_frames_share_a_bound),
 	    cmocka_unit_test(an_orderly_goodbye),
 	};
