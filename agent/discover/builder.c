@@ -15,6 +15,11 @@
  * with one definition for each pool. There a server that has not answered has what all others have:
  * that it is one of this pool has been said by somebody who knows.
  *
+ * Room. Where all want more names than limits.models, what was written down comes first, and the
+ * rest is shared fairly among the pools (discover/shares.h), of a pool's share each distinct list
+ * as much: a server that tells 65,536 names takes no other's. Lists are sorted, so the same names
+ * stay.
+ *
  * Order of precedence: aliases, since somebody wrote them; then models by the order of the pools
  * in the configuration. What loses is noted, not merged.
  */
@@ -29,6 +34,7 @@
 #include "discover/deflist.h"
 #include "discover/digest.h"
 #include "discover/ruling.h"
+#include "discover/shares.h"
 #include "pick/pick.h"
 
 #define LIST_ANY  SIZE_MAX       /* serves whatever the pool serves */
@@ -50,6 +56,7 @@ struct build {
 	struct deflist models; /* of the pools that rules lead to */
 	uint32_t pools_room;
 	size_t places; /* endpoints in variants */
+	size_t *quota; /* names for each whole pool; NULL: all fit */
 	/* of the pool at hand */
 	uint32_t pool;
 	size_t nlists, words;
@@ -111,6 +118,15 @@ static void note_double(struct build *b, struct view model, uint32_t first, uint
 	snprintf(n->double_later, sizeof(n->double_later), "%s", b->set->pools[later].conf->name);
 }
 
+static void note_no_room(struct build *b)
+{
+	struct builder_notes *n = b->notes;
+
+	if (!n->no_room++)
+		snprintf(n->no_room_pool, sizeof(n->no_room_pool), "%s",
+			 b->set->pools[b->pool].conf->name);
+}
+
 /* The entry of a model of the pool at hand, new or its own; NULL when it is another pool's or
  * there is no room. */
 static int add_model(struct build *b, struct view name, struct view base, struct view parent,
@@ -122,7 +138,7 @@ static int add_model(struct build *b, struct view name, struct view base, struct
 
 	*ret = NULL;
 	if (r == -ENOSPC) {
-		b->notes->no_room++;
+		note_no_room(b);
 		return 0;
 	}
 	if (r < 0)
@@ -220,8 +236,50 @@ static int gather_lists(struct build *b, const struct pool *p)
 	return 0;
 }
 
+/* Past the pool's share: a name of each list in turn, until there is no more room. */
+static int choose_fairly(struct build *b)
+{
+	size_t *at = calloc(b->nlists, sizeof(*at));
+	bool more = true;
+	int r = at ? 0 : -ENOMEM;
+
+	while (r == 0 && more && b->catalog.n < b->catalog.max) {
+		more = false;
+		for (size_t l = 0; r == 0 && l < b->nlists; l++) {
+			const struct models *list = b->lists[l];
+			const struct model *m = &list->items[at[l]];
+			struct catalog_entry *e;
+
+			if (at[l] == list->n || b->catalog.n == b->catalog.max)
+				continue;
+			at[l]++;
+			more = true;
+			if (!catalog_find(&b->catalog, m->id))
+				r = add_model(b, m->id, m->parent, m->parent, &e);
+		}
+	}
+	free(at);
+	return r;
+}
+
+/* How many names the lists of the pool at hand have together, each as often as it is there. */
+static size_t count_listed(const struct build *b)
+{
+	size_t n = 0;
+
+	for (size_t l = 0; l < b->nlists; l++)
+		n += b->lists[l]->n;
+	return n;
+}
+
 static int add_lists(struct build *b)
 {
+	if (b->quota && b->nlists > 1 && count_listed(b) > b->catalog.max - b->catalog.n) {
+		int r = choose_fairly(b);
+
+		if (r < 0)
+			return r;
+	}
 	for (size_t l = 0; l < b->nlists; l++) {
 		for (size_t i = 0; i < b->lists[l]->n; i++) {
 			const struct model *m = &b->lists[l]->items[i];
@@ -365,6 +423,8 @@ static int gather_models(struct build *b)
 	int r;
 
 	b->words = 0;
+	if (b->quota)
+		b->catalog.max = b->catalog.n + b->quota[b->pool];
 	if (pool->nmodels > 0)
 		return add_listed(b, pool);
 	r = gather_lists(b, &b->s->pools[b->pool]);
@@ -429,12 +489,115 @@ static int add_adapters(struct build *b)
 	return 0;
 }
 
+/* --- shares of limits.models -------------------------------------------------------------------
+ */
+
+/* How many names the pool at hand has: at most @max, as far as that matters. */
+static int count_wanted(struct build *b, size_t max, size_t *ret)
+{
+	struct catalog names;
+	bool new;
+	int r = catalog_init(&names, max);
+
+	for (size_t l = 0; r == 0 && l < b->nlists; l++) {
+		for (size_t i = 0; r == 0 && i < b->lists[l]->n; i++) {
+			struct catalog_entry *e;
+
+			r = catalog_add(&names, b->lists[l]->items[i].id, 0, &e, &new);
+		}
+	}
+	*ret = names.n;
+	catalog_deinit(&names);
+	return r == -ENOSPC ? 0 : r;
+}
+
+/* Names that were written down, or stand in the map of a pool that has told none. */
+static size_t count_given(const struct build *b, const struct config_pool *pool)
+{
+	const struct seed *seed = &b->in->seed;
+	size_t n = 0;
+
+	if (pool->nmodels > 0)
+		return pool->nmodels;
+	for (size_t i = 0; i < seed->n; i++)
+		n += view_eq(seed->pairs[i].backend, view_str(pool->backend));
+	return n;
+}
+
+/* Splits @room among the pools that are told apart, or those that are not; @exact: by how many
+ * names they have, else by how many they have at most, which costs nothing. False: all fit. */
+static int split_room(struct build *b, bool apart, size_t room, bool exact, bool *ret_all_fit)
+{
+	struct share *shares = calloc(b->s->nwhole + 1, sizeof(*shares));
+	bool by_rules = poolset_by_rules(b->set);
+	size_t n = 0, wanted = 0;
+	int r = shares ? 0 : -ENOMEM;
+
+	for (uint32_t i = 0; r == 0 && i < b->s->nwhole; i++) {
+		const struct poolset_pool *pool = &b->set->pools[i];
+		struct share *share = &shares[n];
+
+		if ((pool->plan && by_rules) != apart)
+			continue;
+		*share = (struct share){.who = i};
+		b->pool = i;
+		r = gather_lists(b, &b->s->pools[i]);
+		if (r == 0 && (pool->conf->nmodels > 0 || !b->nlists))
+			share->want = count_given(b, pool->conf);
+		else if (r == 0 && exact)
+			r = count_wanted(b, b->conf->limits.models, &share->want);
+		else if (r == 0)
+			share->want = count_listed(b);
+		if (pool->conf->nmodels > 0) { /* first of all */
+			b->quota[i] = share->want < room ? share->want : room;
+			room -= b->quota[i];
+			continue;
+		}
+		wanted += share->want;
+		n++;
+	}
+	*ret_all_fit = wanted <= room;
+	shares_split(shares, n, room);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		b->quota[shares[i].who] = shares[i].got;
+	free(shares);
+	return r;
+}
+
+/* Leaves quotas behind where limits.models does not hold all names. */
+static int share_models(struct build *b)
+{
+	const struct plan *plan = b->set->plan;
+	bool by_rules = poolset_by_rules(b->set), fit[2] = {true, true};
+	size_t adapters = plan && !by_rules ? plan->nadapters : 0, max = b->conf->limits.models;
+	const size_t room[2] = {max - (adapters < max ? adapters : max), max - b->models.n};
+	int r = 0;
+
+	b->quota = calloc(b->s->nwhole + 1, sizeof(*b->quota));
+	if (!b->quota)
+		return -ENOMEM;
+	for (unsigned exact = 0; r == 0 && exact < 2; exact++) {
+		for (unsigned apart = 0; r == 0 && apart < 2; apart++)
+			r = split_room(b, apart, room[apart], exact, &fit[apart]);
+		if (r < 0 || (fit[0] && fit[1]))
+			break;
+	}
+	if (fit[0] && fit[1]) {
+		free(b->quota);
+		b->quota = NULL;
+	}
+	return r;
+}
+
 static int fill_models(struct build *b)
 {
 	const struct plan *plan = b->set->plan;
 	bool by_rules = poolset_by_rules(b->set);
 	int r = plan ? ruling_adapters(&b->models, plan, b->in->model_names, b->conf->limits.models)
 		     : 0;
+
+	if (r == 0)
+		r = share_models(b);
 
 	for (uint32_t i = 0; r == 0 && i < b->s->nwhole; i++) {
 		const struct poolset_pool *pool = &b->set->pools[i];
@@ -451,6 +614,7 @@ static int fill_models(struct build *b)
 				 pool->conf->name);
 	}
 	b->words = 0;
+	b->catalog.max = b->conf->limits.models;
 	return r == 0 && plan && !by_rules ? add_adapters(b) : r;
 }
 
@@ -590,6 +754,7 @@ int builder_build(const struct builder_input *in, struct snapshot **ret,
 	free(b.lists);
 	free(b.list_of);
 	free(b.variants);
+	free(b.quota);
 	if (r < 0) {
 		snapshot_free(b.s);
 		return r;

@@ -42,7 +42,7 @@ struct builder_notes {
 	size_t seeded;    /* pools that stand on HAProxy's map so far */
 	size_t modelless; /* pools without any model */
 	size_t untold;    /* of whose models nothing is known: their servers do not answer yet */
-	char modelless_pool[129];
+	char modelless_pool[129], no_room_pool[129];
 	char double_model[MODELS_NAME_MAX + 1], double_first[129], double_later[129];
 	char target_alias[MODELS_NAME_MAX + 1], target_model[MODELS_NAME_MAX + 1];
 };

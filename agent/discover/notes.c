@@ -12,7 +12,8 @@ static bool same_notes(const struct builder_notes *a, const struct builder_notes
 	       strcmp(a->double_model, b->double_model) == 0 &&
 	       strcmp(a->double_later, b->double_later) == 0 &&
 	       strcmp(a->target_alias, b->target_alias) == 0 &&
-	       strcmp(a->modelless_pool, b->modelless_pool) == 0;
+	       strcmp(a->modelless_pool, b->modelless_pool) == 0 &&
+	       strcmp(a->no_room_pool, b->no_room_pool) == 0;
 }
 
 static void log_count(const char *event, const char *what, size_t n, const char *remedy)
@@ -61,7 +62,15 @@ void notes_log(const struct builder_notes *n, struct builder_notes *told)
 			"pool that has it");
 		log_end(&l);
 	}
-	log_count("models_left_out", "models", n->no_room, "raise limits.models");
+	if (n->no_room) {
+		log_begin(&l, LOG_LEVEL_WARNING, "models_left_out");
+		log_int(&l, "models", (int64_t)n->no_room);
+		log_str(&l, "pool", n->no_room_pool);
+		log_str(&l, "remedy",
+			"raise limits.models, or write down under the pool's models which of its "
+			"servers' are meant");
+		log_end(&l);
+	}
 	log_count("endpoints_left_out", "endpoints", n->no_slots, "raise limits.endpoints");
 	log_count("pools_left_out", "pools", n->no_pools, "raise limits.pools");
 	log_count("models_unsplit", "models", n->unsplit,

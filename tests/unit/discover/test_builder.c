@@ -241,6 +241,90 @@ static void test_limits(void **state)
 	assert_int_equal(roster_refused(facts.roster), 0);
 }
 
+/* "A0".."A@n" and so on, sorted. */
+static struct models *many(char letter, int n)
+{
+	size_t size = (size_t)n * 10 + 3, used = 1;
+	char *json = malloc(size);
+	struct models *list;
+
+	json[0] = '[';
+	for (int i = 0; i < n; i++)
+		used += (size_t)snprintf(json + used, size - used, "%s\"%c%04d\"", i ? "," : "",
+					 letter, i);
+	strcpy(json + used, "]");
+	list = facts_list(json);
+	free(json);
+	return list;
+}
+
+static size_t count_of(const struct snapshot *s, char letter, int n)
+{
+	size_t count = 0;
+	char name[16];
+
+	for (int i = 0; i < n; i++) {
+		snprintf(name, sizeof(name), "%c%04d", letter, i);
+		count += facts_route(s, name, NULL) != NULL;
+	}
+	return count;
+}
+
+/* One server with a list past all bounds takes nobody's place but its own. */
+static void test_shares(void **state)
+{
+	struct snapshot *s, *again;
+
+	(void)state;
+	facts_configure(FACTS_HEAD "limits: {models: 1000}\n"
+				   "pools:\n"
+				   "  a: {}\n"
+				   "  b: {}\n"
+				   "  c: {models: [w0, w1, w2, w3, w4, w5, w6, w7, w8, w9]}\n"
+				   "  d: {}\n");
+	facts_fill("a", 2, many('a', 5));
+	facts_answer("a", 2, ASKER_ANSWERED, many('x', 1000));
+	facts_fill("b", 1, many('b', 300));
+	facts_fill("c", 1, NULL);
+	facts_fill("d", 1, many('d', 1000));
+	s = facts_build();
+	/* ten are written down; b gets its 300, a and d the same of what is left */
+	assert_int_equal(route_table_count(s->routes), 1000);
+	assert_non_null(facts_route(s, "w9", NULL));
+	assert_int_equal(count_of(s, 'b', 300), 300);
+	assert_int_equal(count_of(s, 'd', 1000), 345);
+	/* in a the honest server's names, too, and who has them */
+	assert_int_equal(count_of(s, 'a', 5), 5);
+	assert_int_equal(count_of(s, 'x', 1000), 340);
+	assert_int_equal(facts_route(s, "a0004", NULL)->n, 1);
+	assert_string_equal(facts_route(s, "a0004", NULL)->endpoints[0].server, "s1");
+	assert_string_equal(facts_route(s, "x0339", NULL)->endpoints[0].server, "s2");
+	assert_int_equal(facts.notes.no_room, 660 + 655);
+	assert_string_equal(facts.notes.no_room_pool, "a");
+	again = facts_build();
+	assert_true(facts_same(s, again));
+	snapshot_free(again);
+	snapshot_free(s);
+	/* Names that several lists have count once: these fit, though the lists are longer. */
+	facts_fill("a", 4, many('a', 400));
+	facts_answer("a", 2, ASKER_ANSWERED, many('a', 399));
+	facts_answer("a", 3, ASKER_ANSWERED, many('a', 398));
+	facts_fill("d", 1, many('d', 200));
+	s = facts_build();
+	assert_int_equal(facts.notes.no_room, 0);
+	assert_int_equal(route_table_count(s->routes), 910);
+	assert_int_equal(facts_route(s, "a0399", NULL)->n, 2);
+	snapshot_free(s);
+	/* One more than there is room for. */
+	facts_fill("d", 1, many('d', 291));
+	s = facts_build();
+	assert_int_equal(facts.notes.no_room, 1);
+	assert_int_equal(route_table_count(s->routes), 1000);
+	assert_int_equal(count_of(s, 'd', 291), 291);
+	assert_int_equal(count_of(s, 'a', 400), 399);
+	snapshot_free(s);
+}
+
 static void test_variant_bound(void **state)
 {
 	struct snapshot *s;
@@ -339,6 +423,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_untold, facts_set_up, facts_tear_down),
 	    cmocka_unit_test_setup_teardown(test_names, facts_set_up, facts_tear_down),
 	    cmocka_unit_test_setup_teardown(test_limits, facts_set_up, facts_tear_down),
+	    cmocka_unit_test_setup_teardown(test_shares, facts_set_up, facts_tear_down),
 	    cmocka_unit_test_setup_teardown(test_variant_bound, facts_set_up, facts_tear_down),
 	    cmocka_unit_test_setup_teardown(test_size, facts_set_up, facts_tear_down),
 	    cmocka_unit_test_setup_teardown(test_memory, facts_set_up, facts_tear_down),
