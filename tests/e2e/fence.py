@@ -87,9 +87,12 @@ def raw(port, data, wait=5.0, tls=None):
     with socket.create_connection(("127.0.0.1", port), wait) as s:
         if tls:
             s = tls.wrap_socket(s, server_hostname="localhost")
-        s.sendall(data)
         got = b""
         s.settimeout(wait)
+        try:
+            s.sendall(data)
+        except OSError:
+            pass  # refused while it was sent: the answer may be there
         try:
             while more := s.recv(65536):
                 got += more
