@@ -104,3 +104,74 @@ def test_the_largest_question_that_is_allowed(asked):
     assert (status, messages) == (431, []), said[:300]
     assert b'"code":"headers_too_large"' in said and b'"type":"error",' not in said
     assert b'{"type":"error","error":{"message"' in post(asked, head + b"x: %s\r\n" % (b"a" * 200), path=MESSAGES)[1]
+
+
+# ---- what is read differently --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def gateway(version):
+    with Rig(version, files=MAP) as rig:
+        yield rig
+
+
+JSON, FORM = b"content-type: application/json\r\n", b'Content-Type: multipart/form-data; boundary="a,b"\r\n'
+TWICE = {
+    "two content types": JSON + FORM,
+    "the same twice": JSON + JSON,
+    "an empty one before": b"content-type:\r\n" + JSON,
+    "between others": JSON + b"x: y\r\n" * 20 + FORM,
+    "a list": b"content-type: application/json, multipart/form-data; boundary=b\r\n",
+    "an open quote, then another": b'content-type: application/json; x="\r\n' + FORM,
+    "two encodings": JSON + b"content-encoding: gzip\r\ncontent-encoding: identity\r\n",
+    "the same encoding twice": JSON + b"content-encoding: identity\r\nContent-Encoding: identity\r\n",
+}
+
+
+def served(rig):
+    return sum(len(s.requests) for s in rig.servers.values())
+
+
+@pytest.mark.parametrize("how", TWICE)
+@pytest.mark.parametrize("path", [CHAT, MESSAGES])
+def test_content_type_and_encoding_are_one(gateway, how, path):
+    """Who reads the first of two and who reads the last need not agree (RFC 9110, 8.3)."""
+    gateway.settle()
+    before = served(gateway)
+    status, said, messages = post(gateway, b"host: a\r\n" + TWICE[how], path=path)
+    assert (status, messages, served(gateway)) == (400, [], before), said[:300]
+    assert b"invalid_request_error" in said and (path == MESSAGES) == (b'"type":"error",' in said)
+
+
+@pytest.mark.parametrize("head", [
+    b"", JSON, FORM, b"content-type: multipart/form-data; boundary=b\r\n", JSON + b"content-encoding: identity\r\n",
+    b'content-type: application/json; charset=utf-8; x="a, b"\r\n', JSON + b"accept: a, b\r\nAccept: c\r\n",
+    JSON + b"content-encoding: gzip, identity\r\n"])  # a list of encodings is the agent's to judge
+def test_one_content_type_passes(gateway, head):
+    gateway.settle()
+    assert post(gateway, b"host: a\r\n" + head)[::2] == (200, ["route"])
+
+
+@pytest.mark.parametrize("length", [b"4294967297", b"4294967396", b"6442450944", b"9223372036854775807",
+                                    b"9223372036854775808", b"18446744073709551615", b"18446744073709551616",
+                                    b"340282366920938463463374607431768211457", b"8388609"])
+@pytest.mark.parametrize("method", [b"POST", b"GET"])
+def test_lengths_beyond_32_and_64_bits(gateway, method, length):
+    """Too large is too large: HAProxy's own rule to the bit, and what 2.6 and 3.0 take for no length at all."""
+    gateway.settle()
+    before = served(gateway)
+    gateway.agent.notifies.clear()
+    said = raw(gateway.h.port, b"%s %s HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: %s\r\n\r\n%s"
+               % (method, b"/v1/models" if method == b"GET" else CHAT.encode(), length, SMALL), 1.0)
+    assert not gateway.agent.notifies and served(gateway) == before
+    assert int(said[9:12] or 0) in ((400, 413) if method == b"POST" else (0, 400, 502, 503)), said[:300]
+    if method == b"GET" and int(length) >= 1 << 64:
+        assert said.startswith(b"HTTP/1.1 400"), said[:300]
+        assert not any(h.get("Content-Length") or h.get("content-length") for _, h, _ in gateway.admin.requests)
+
+
+def test_leading_zeros_are_a_length(gateway):
+    gateway.settle()
+    said = raw(gateway.h.port, b"POST %s HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 000000000000013\r\n\r\n%s"
+               % (CHAT.encode(), SMALL), 5.0)
+    assert said.startswith(b"HTTP/1.1 200"), said[:300]
