@@ -169,7 +169,7 @@ def test_environment_is_read(name):
     d = charts.one(charts.objects(name), "Deployment")
     text = read("haproxy", "haproxy.cfg") + read("haproxy", "spoe-inference.conf")
     env = {e["name"]: e.get("value") for e in by_name(d, "haproxy")["env"]}
-    known = set(re.findall(r"INFERENCE_[A-Z_]+", text)) | {"INFERENCE_KUBERNETES"}
+    known = set(re.findall(r"INFERENCE_[A-Z0-9_]+", text)) | {"INFERENCE_KUBERNETES"}
     given = {n for n in env if n.startswith("INFERENCE_")}
     assert given <= known, given - known
     agent = charts.one(charts.objects(name), "ConfigMap", d["metadata"]["name"] + "-agent")

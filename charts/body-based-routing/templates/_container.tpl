@@ -23,6 +23,7 @@ INFERENCE_CRT: /etc/haproxy-tls
 INFERENCE_BIND_TLS: ":8443"
 {{- end }}
 INFERENCE_MAXCONN: {{ .Values.haproxy.maxconn | quote }}
+INFERENCE_H2_STREAMS: {{ .Values.haproxy.streams | quote }}
 INFERENCE_TIMEOUT: {{ .Values.haproxy.timeoutAgent | quote }}
 INFERENCE_TIMEOUT_SERVER: {{ .Values.haproxy.timeoutServer | quote }}
 INFERENCE_FAIL: {{ ternary "open" "closed" .Values.haproxy.failOpen }}
