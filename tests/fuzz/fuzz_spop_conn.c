@@ -18,7 +18,7 @@
 
 #define PEERS      3
 #define MAX_FRAME  2048
-#define PARTIAL    6000
+#define PARTIAL    3000
 #define OUTPUT     1024
 #define MS         UINT64_C(1000000)
 #define SEND_FRAME 1800
@@ -66,6 +66,7 @@ static void open_house(void)
 	TAILQ_INIT(&worker->dying);
 	TAILQ_INIT(&worker->hello_due);
 	TAILQ_INIT(&worker->frame_due);
+	TAILQ_INIT(&worker->halves);
 	worker->base = event_base_new();
 	worker->stats = stats_new(8);
 	worker->in = malloc(WORKER_IN_SIZE);
