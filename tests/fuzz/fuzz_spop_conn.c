@@ -215,7 +215,9 @@ static void settle(void)
 		turn();
 		for (int i = 0; i < PEERS; i++) {
 			listen_to(&callers[i]);
-			after += callers[i].heard + callers[i].have + callers[i].ended;
+			/* each answer counts for more than all bytes that wait */
+			after += callers[i].heard * sizeof(callers[i].buf) + callers[i].have +
+				 callers[i].ended;
 		}
 	} while (after != before);
 }
