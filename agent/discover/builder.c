@@ -33,12 +33,10 @@
 #include "discover/catalog.h"
 #include "discover/deflist.h"
 #include "discover/digest.h"
+#include "discover/poollists.h"
 #include "discover/ruling.h"
 #include "discover/shares.h"
 #include "pick/pick.h"
-
-#define LIST_ANY  SIZE_MAX       /* serves whatever the pool serves */
-#define LIST_NONE (SIZE_MAX - 1) /* has not said yet */
 
 struct variant {
 	size_t bits; /* words in the catalogue that a model of this set owns */
@@ -59,12 +57,9 @@ struct build {
 	size_t *quota; /* names for each whole pool; NULL: all fit */
 	/* of the pool at hand */
 	uint32_t pool;
-	size_t nlists, words;
-	const struct models **lists;
-	size_t *list_of; /* by endpoint: a list, LIST_ANY or LIST_NONE */
-	bool whole;      /* no endpoint is LIST_NONE */
-	bool silent;     /* some server has not answered yet */
-	bool apart;      /* rules lead to it */
+	struct poollists lists;
+	size_t words; /* of a set of lists; 0 where there are none */
+	bool apart;   /* rules lead to it */
 	size_t nvariants, variants_room;
 	struct variant *variants;
 };
@@ -118,15 +113,6 @@ static void note_double(struct build *b, struct view model, uint32_t first, uint
 	snprintf(n->double_later, sizeof(n->double_later), "%s", b->set->pools[later].conf->name);
 }
 
-static void note_no_room(struct build *b)
-{
-	struct builder_notes *n = b->notes;
-
-	if (!n->no_room++)
-		snprintf(n->no_room_pool, sizeof(n->no_room_pool), "%s",
-			 b->set->pools[b->pool].conf->name);
-}
-
 /* The entry of a model of the pool at hand, new or its own; NULL when it is another pool's or
  * there is no room. */
 static int add_model(struct build *b, struct view name, struct view base, struct view parent,
@@ -137,10 +123,11 @@ static int add_model(struct build *b, struct view name, struct view base, struct
 	int r = catalog_add(&b->catalog, name, b->words, &e, &new);
 
 	*ret = NULL;
-	if (r == -ENOSPC) {
-		note_no_room(b);
+	if (r == -ENOSPC && !b->notes->no_room++)
+		snprintf(b->notes->no_room_pool, sizeof(b->notes->no_room_pool), "%s",
+			 b->set->pools[b->pool].conf->name);
+	if (r == -ENOSPC)
 		return 0;
-	}
 	if (r < 0)
 		return r;
 	if (!new && e->pool != b->pool) {
@@ -193,60 +180,17 @@ static int add_seeded(struct build *b, const struct config_pool *pool)
 	return 0;
 }
 
-/* Which distinct lists the servers of the pool at hand have. */
-static int gather_lists(struct build *b, const struct pool *p)
-{
-	size_t last = 0;
-
-	b->nlists = 0;
-	b->whole = true;
-	b->silent = false;
-	free(b->lists);
-	free(b->list_of);
-	b->lists = calloc(p->n + 1, sizeof(*b->lists));
-	b->list_of = calloc(p->n + 1, sizeof(*b->list_of));
-	if (!b->lists || !b->list_of)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < p->n; i++) {
-		struct asker_view v;
-		size_t at;
-
-		b->in->models(p->slots[i], &v, b->in->arg);
-		if (v.state != ASKER_ANSWERED) {
-			bool any = v.state == ASKER_MUTE || v.state == ASKER_LISTLESS ||
-				   v.state == ASKER_UNWATCHED;
-
-			b->silent |=
-			    v.state == ASKER_WAITING || (v.state == ASKER_FAILED && v.absent);
-			b->list_of[i] = any ? LIST_ANY : LIST_NONE;
-			b->whole &= any;
-			continue;
-		}
-		if (last < b->nlists && b->lists[last] == v.models) {
-			b->list_of[i] = last;
-			continue;
-		}
-		for (at = 0; at < b->nlists && b->lists[at] != v.models; at++)
-			continue;
-		if (at == b->nlists)
-			b->lists[b->nlists++] = v.models;
-		b->list_of[i] = last = at;
-	}
-	b->words = (b->nlists + 63) / 64;
-	return 0;
-}
-
 /* Past the pool's share: a name of each list in turn, until there is no more room. */
 static int choose_fairly(struct build *b)
 {
-	size_t *at = calloc(b->nlists, sizeof(*at));
+	size_t *at = calloc(b->lists.n, sizeof(*at));
 	bool more = true;
 	int r = at ? 0 : -ENOMEM;
 
 	while (r == 0 && more && b->catalog.n < b->catalog.max) {
 		more = false;
-		for (size_t l = 0; r == 0 && l < b->nlists; l++) {
-			const struct models *list = b->lists[l];
+		for (size_t l = 0; r == 0 && l < b->lists.n; l++) {
+			const struct models *list = b->lists.lists[l];
 			const struct model *m = &list->items[at[l]];
 			struct catalog_entry *e;
 
@@ -262,27 +206,18 @@ static int choose_fairly(struct build *b)
 	return r;
 }
 
-/* How many names the lists of the pool at hand have together, each as often as it is there. */
-static size_t count_listed(const struct build *b)
-{
-	size_t n = 0;
-
-	for (size_t l = 0; l < b->nlists; l++)
-		n += b->lists[l]->n;
-	return n;
-}
-
 static int add_lists(struct build *b)
 {
-	if (b->quota && b->nlists > 1 && count_listed(b) > b->catalog.max - b->catalog.n) {
+	if (b->quota && b->lists.n > 1 &&
+	    poollists_count(&b->lists) > b->catalog.max - b->catalog.n) {
 		int r = choose_fairly(b);
 
 		if (r < 0)
 			return r;
 	}
-	for (size_t l = 0; l < b->nlists; l++) {
-		for (size_t i = 0; i < b->lists[l]->n; i++) {
-			const struct model *m = &b->lists[l]->items[i];
+	for (size_t l = 0; l < b->lists.n; l++) {
+		for (size_t i = 0; i < b->lists.lists[l]->n; i++) {
+			const struct model *m = &b->lists.lists[l]->items[i];
 			struct catalog_entry *e;
 			int r = add_model(b, m->id, m->parent, m->parent, &e);
 
@@ -304,7 +239,7 @@ static bool has_list(const struct build *b, size_t bits, size_t list)
 
 static bool has_all(const struct build *b, size_t bits)
 {
-	for (size_t l = 0; l < b->nlists; l++)
+	for (size_t l = 0; l < b->lists.n; l++)
 		if (!has_list(b, bits, l))
 			return false;
 	return true;
@@ -312,7 +247,7 @@ static bool has_all(const struct build *b, size_t bits)
 
 static bool serves(const struct build *b, size_t bits, uint32_t endpoint)
 {
-	size_t list = b->list_of[endpoint];
+	size_t list = b->lists.list_of[endpoint];
 
 	return list == LIST_ANY || (list != LIST_NONE && has_list(b, bits, list));
 }
@@ -402,7 +337,7 @@ static int assign(struct build *b, size_t first)
 		struct catalog_entry *e = &b->catalog.entries[i];
 		int r;
 
-		if ((b->whole || b->apart) && has_all(b, e->bits))
+		if ((b->lists.whole || b->apart) && has_all(b, e->bits))
 			continue;
 		r = find_variant(b, e->bits, &e->target);
 		if (r == -ENOSPC) {
@@ -427,14 +362,15 @@ static int gather_models(struct build *b)
 		b->catalog.max = b->catalog.n + b->quota[b->pool];
 	if (pool->nmodels > 0)
 		return add_listed(b, pool);
-	r = gather_lists(b, &b->s->pools[b->pool]);
+	r = poollists_gather(&b->lists, b->in, &b->s->pools[b->pool]);
+	b->words = b->lists.words;
 	if (r == 0)
-		r = b->nlists ? add_lists(b) : add_seeded(b, pool);
-	if (r == 0 && b->nlists)
+		r = b->lists.n ? add_lists(b) : add_seeded(b, pool);
+	if (r == 0 && b->lists.n)
 		r = assign(b, first);
 	else if (r == 0 && b->catalog.n == first && !b->set->pools[b->pool].plan)
 		b->s->pools[b->pool].untold =
-		    b->silent || poolset_unresolved(b->set, b->pool, b->in->roster);
+		    b->lists.silent || poolset_unresolved(b->set, b->pool, b->in->roster);
 	return r;
 }
 
@@ -489,106 +425,6 @@ static int add_adapters(struct build *b)
 	return 0;
 }
 
-/* --- shares of limits.models -------------------------------------------------------------------
- */
-
-/* How many names the pool at hand has: at most @max, as far as that matters. */
-static int count_wanted(struct build *b, size_t max, size_t *ret)
-{
-	struct catalog names;
-	bool new;
-	int r = catalog_init(&names, max);
-
-	for (size_t l = 0; r == 0 && l < b->nlists; l++) {
-		for (size_t i = 0; r == 0 && i < b->lists[l]->n; i++) {
-			struct catalog_entry *e;
-
-			r = catalog_add(&names, b->lists[l]->items[i].id, 0, &e, &new);
-		}
-	}
-	*ret = names.n;
-	catalog_deinit(&names);
-	return r == -ENOSPC ? 0 : r;
-}
-
-/* Names that were written down, or stand in the map of a pool that has told none. */
-static size_t count_given(const struct build *b, const struct config_pool *pool)
-{
-	const struct seed *seed = &b->in->seed;
-	size_t n = 0;
-
-	if (pool->nmodels > 0)
-		return pool->nmodels;
-	for (size_t i = 0; i < seed->n; i++)
-		n += view_eq(seed->pairs[i].backend, view_str(pool->backend));
-	return n;
-}
-
-/* Splits @room among the pools that are told apart, or those that are not; @exact: by how many
- * names they have, else by how many they have at most, which costs nothing. False: all fit. */
-static int split_room(struct build *b, bool apart, size_t room, bool exact, bool *ret_all_fit)
-{
-	struct share *shares = calloc(b->s->nwhole + 1, sizeof(*shares));
-	bool by_rules = poolset_by_rules(b->set);
-	size_t n = 0, wanted = 0;
-	int r = shares ? 0 : -ENOMEM;
-
-	for (uint32_t i = 0; r == 0 && i < b->s->nwhole; i++) {
-		const struct poolset_pool *pool = &b->set->pools[i];
-		struct share *share = &shares[n];
-
-		if ((pool->plan && by_rules) != apart)
-			continue;
-		*share = (struct share){.who = i};
-		b->pool = i;
-		r = gather_lists(b, &b->s->pools[i]);
-		if (r == 0 && (pool->conf->nmodels > 0 || !b->nlists))
-			share->want = count_given(b, pool->conf);
-		else if (r == 0 && exact)
-			r = count_wanted(b, b->conf->limits.models, &share->want);
-		else if (r == 0)
-			share->want = count_listed(b);
-		if (pool->conf->nmodels > 0) { /* first of all */
-			b->quota[i] = share->want < room ? share->want : room;
-			room -= b->quota[i];
-			continue;
-		}
-		wanted += share->want;
-		n++;
-	}
-	*ret_all_fit = wanted <= room;
-	shares_split(shares, n, room);
-	for (size_t i = 0; r == 0 && i < n; i++)
-		b->quota[shares[i].who] = shares[i].got;
-	free(shares);
-	return r;
-}
-
-/* Leaves quotas behind where limits.models does not hold all names. */
-static int share_models(struct build *b)
-{
-	const struct plan *plan = b->set->plan;
-	bool by_rules = poolset_by_rules(b->set), fit[2] = {true, true};
-	size_t adapters = plan && !by_rules ? plan->nadapters : 0, max = b->conf->limits.models;
-	const size_t room[2] = {max - (adapters < max ? adapters : max), max - b->models.n};
-	int r = 0;
-
-	b->quota = calloc(b->s->nwhole + 1, sizeof(*b->quota));
-	if (!b->quota)
-		return -ENOMEM;
-	for (unsigned exact = 0; r == 0 && exact < 2; exact++) {
-		for (unsigned apart = 0; r == 0 && apart < 2; apart++)
-			r = split_room(b, apart, room[apart], exact, &fit[apart]);
-		if (r < 0 || (fit[0] && fit[1]))
-			break;
-	}
-	if (fit[0] && fit[1]) {
-		free(b->quota);
-		b->quota = NULL;
-	}
-	return r;
-}
-
 static int fill_models(struct build *b)
 {
 	const struct plan *plan = b->set->plan;
@@ -597,7 +433,7 @@ static int fill_models(struct build *b)
 		     : 0;
 
 	if (r == 0)
-		r = share_models(b);
+		r = shares_models(b->in, b->s, b->models.n, &b->quota);
 
 	for (uint32_t i = 0; r == 0 && i < b->s->nwhole; i++) {
 		const struct poolset_pool *pool = &b->set->pools[i];
@@ -751,8 +587,7 @@ int builder_build(const struct builder_input *in, struct snapshot **ret,
 	catalog_deinit(&b.catalog);
 	deflist_deinit(&b.defs);
 	deflist_deinit(&b.models);
-	free(b.lists);
-	free(b.list_of);
+	poollists_deinit(&b.lists);
 	free(b.variants);
 	free(b.quota);
 	if (r < 0) {
