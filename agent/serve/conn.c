@@ -28,6 +28,9 @@
 #include "base/grace.h"
 #include "base/log.h"
 #include "serve/answer.h"
+#include "serve/backlog.h"
+#include "serve/close.h"
+#include "serve/half.h"
 #include "serve/notify.h"
 #include "serve/peers.h"
 #include "serve/stranger.h"
@@ -41,7 +44,6 @@
 struct conn {
 	TAILQ_ENTRY(conn) link; /* in worker->conns, then in dying */
 	TAILQ_ENTRY(conn) due;  /* in hello_due or frame_due while deadline_ns */
-	TAILQ_ENTRY(conn) half; /* in halves while partial */
 	struct worker *worker;
 	struct event reader, writer;
 	uint64_t id, deadline_ns;
@@ -50,31 +52,12 @@ struct conn {
 	int fd;
 	uint32_t peer; /* its process; 0: not known */
 	bool closed, paused, greeted, due_hello;
-	bool global_ids; /* stream-ids number requests, not streams of this connection */
-	/* The frame that is half here: len of need bytes; held in memory. */
-	uint8_t *partial;
-	size_t partial_len, partial_need, partial_held;
-	/* Answers that wait for the peer: from out_pos to out_len. */
-	uint8_t *out;
-	size_t out_pos, out_len, out_cap;
+	bool global_ids;    /* stream-ids number requests, not streams of this connection */
+	struct half half;   /* of a frame */
+	struct backlog out; /* answers that wait for the peer */
 };
 
-static const struct {
-	const char *name;
-	enum log_level level;
-	uint32_t status;
-	const char *text;
-} reasons[] = {
-#define CLOSE(symbol, counter, level, status, text)                                                \
-	{counter, LOG_LEVEL_##level, SPOP_ERR_##status, text},
-#include "serve/close.def"
-#undef CLOSE
-};
-
-const char *close_reason_name(enum close_reason r)
-{
-	return reasons[r].name;
-}
+#define CONN_OF(h) ((struct conn *)((char *)(h)-offsetof(struct conn, half)))
 
 /* --- deadlines --- */
 
@@ -106,23 +89,13 @@ static void due_set(struct conn *c, bool hello, uint64_t ns)
 
 /* --- the way out --- */
 
-static void partial_drop(struct conn *c)
-{
-	if (c->partial) {
-		worker_buffer_put(c->worker, c->partial, c->partial_need, c->partial_held);
-		TAILQ_REMOVE(&c->worker->halves, c, half);
-	}
-	c->partial = NULL;
-	c->partial_len = c->partial_need = c->partial_held = 0;
-}
-
 static void say_goodbye(struct conn *c, uint32_t status, const char *text)
 {
 	uint8_t frame[SPOP_DISCONNECT_MAX];
 	size_t n;
 
 	/* Behind waiting answers it would stand in the middle of one. */
-	if (c->out_len > c->out_pos || (!c->greeted && status == SPOP_ERR_NONE))
+	if (backlog_waiting(&c->out) || (!c->greeted && status == SPOP_ERR_NONE))
 		return;
 	n = spop_session_write_disconnect(&c->session, frame, sizeof(frame), status, text);
 	if (n > 0)
@@ -133,20 +106,12 @@ static void conn_close_because(struct conn *c, enum close_reason reason, uint32_
 			       const char *detail, const char *remedy)
 {
 	struct worker *w = c->worker;
-	struct log_line l;
 
 	if (c->closed)
 		return;
 	c->closed = true;
 	stat_add(&w->stats->closed_by[reason], 1);
-	log_begin(&l, reasons[reason].level, "spop_closed");
-	log_int(&l, "conn", (int64_t)c->id);
-	log_str(&l, "reason", reasons[reason].name);
-	if (status != SPOP_ERR_NONE)
-		log_int(&l, "status", status);
-	log_str(&l, "text", detail);
-	log_str(&l, "remedy", remedy);
-	log_end(&l);
+	close_log(reason, c->id, status, detail, remedy);
 	if (reason != CLOSE_PEER_CLOSED && reason != CLOSE_MID_FRAME && reason != CLOSE_IO &&
 	    reason != CLOSE_HEALTH_CHECK)
 		say_goodbye(c, status, detail);
@@ -165,7 +130,7 @@ static void conn_close_detail(struct conn *c, enum close_reason reason, uint32_t
 
 static void conn_close(struct conn *c, enum close_reason reason)
 {
-	conn_close_detail(c, reason, reasons[reason].status, reasons[reason].text);
+	conn_close_detail(c, reason, close_reason_status(reason), close_reason_text(reason));
 }
 
 void conn_reap(struct worker *w)
@@ -174,8 +139,8 @@ void conn_reap(struct worker *w)
 
 	while ((c = TAILQ_FIRST(&w->dying))) {
 		TAILQ_REMOVE(&w->dying, c, link);
-		partial_drop(c);
-		free(c->out);
+		half_drop(&w->halves, &c->half);
+		backlog_clear(&c->out);
 		close(c->fd);
 		free(c);
 		atomic_fetch_sub_explicit(&w->env->connections, 1, memory_order_relaxed);
@@ -184,41 +149,16 @@ void conn_reap(struct worker *w)
 
 /* --- output --- */
 
-static int out_keep(struct conn *c, const uint8_t *bytes, size_t n)
-{
-	size_t waiting = c->out_len - c->out_pos;
-
-	if (c->out_pos > 0) {
-		memmove(c->out, c->out + c->out_pos, waiting);
-		c->out_pos = 0;
-		c->out_len = waiting;
-	}
-	if (n > c->out_cap - waiting) {
-		size_t cap = waiting + n + 4096;
-		uint8_t *more = realloc(c->out, cap);
-
-		if (!more)
-			return -ENOMEM;
-		c->out = more;
-		c->out_cap = cap;
-	}
-	memcpy(c->out + waiting, bytes, n);
-	c->out_len = waiting + n;
-	return 0;
-}
-
 static void out_done(struct conn *c)
 {
-	free(c->out);
-	c->out = NULL;
-	c->out_pos = c->out_len = c->out_cap = 0;
+	backlog_clear(&c->out);
 	event_del(&c->writer);
 	if (!c->paused)
 		return;
 	c->paused = false;
 	due_clear(c);
 	/* The pause took the deadline of a frame that was half here. */
-	if (c->partial) {
+	if (c->half.bytes) {
 		grace_enter();
 		due_set(c, false, grace_read(c->worker->env->conf)->frame_ns);
 		grace_leave();
@@ -237,7 +177,7 @@ static void conn_flush(struct conn *c)
 	w->out_len = 0;
 	if (n == 0 || c->closed)
 		return;
-	if (c->out_len == c->out_pos) {
+	if (!backlog_waiting(&c->out)) {
 		sent = send(c->fd, w->out, n, MSG_NOSIGNAL);
 		if (sent < 0 && errno != EAGAIN && errno != EINTR) {
 			conn_close(c, CLOSE_IO);
@@ -248,14 +188,15 @@ static void conn_flush(struct conn *c)
 	}
 	if ((size_t)sent == n)
 		return;
-	if (out_keep(c, w->out + sent, n - (size_t)sent) < 0 || event_add(&c->writer, NULL) < 0)
+	if (backlog_add(&c->out, w->out + sent, n - (size_t)sent) < 0 ||
+	    event_add(&c->writer, NULL) < 0)
 		conn_close(c, CLOSE_MEMORY);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
 	struct conn *c = arg;
-	ssize_t n = send(fd, c->out + c->out_pos, c->out_len - c->out_pos, MSG_NOSIGNAL);
+	ssize_t n = send(fd, c->out.bytes + c->out.pos, backlog_waiting(&c->out), MSG_NOSIGNAL);
 
 	(void)what;
 	if (n < 0) {
@@ -263,8 +204,8 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 			conn_close(c, CLOSE_IO);
 		return;
 	}
-	c->out_pos += (size_t)n;
-	if (c->out_pos == c->out_len)
+	c->out.pos += (size_t)n;
+	if (!backlog_waiting(&c->out))
 		out_done(c);
 }
 
@@ -336,7 +277,8 @@ static void serve_hello(struct conn *c, const struct spop_hello *hello)
 	if (hello->healthcheck) {
 		stat_add(&w->stats->health_checks, 1);
 		if (atomic_load_explicit(&w->env->draining, memory_order_relaxed)) {
-			conn_close_detail(c, CLOSE_DRAIN, SPOP_ERR_NONE, reasons[CLOSE_DRAIN].text);
+			conn_close_detail(c, CLOSE_DRAIN, SPOP_ERR_NONE,
+					  close_reason_text(CLOSE_DRAIN));
 			return;
 		}
 	}
@@ -411,45 +353,42 @@ static size_t serve_bytes(struct conn *c, const uint8_t *buf, size_t len, size_t
 }
 
 /*
- * Accounts for what has arrived of the half frame. Where that is past limits.partial the frame that
- * was begun first makes room: a usual one is whole within milliseconds, and one that is not must
- * not lock the others out.
+ * Counts what has arrived of the half frame. Where that is past limits.partial the one that was
+ * begun first makes room: a usual one is whole within milliseconds, and one that is not must not
+ * lock the others out.
  */
-static bool partial_fill(struct conn *c, const struct worker_conf *conf)
+static bool half_fits(struct conn *c, const struct worker_conf *conf)
 {
-	struct worker *w = c->worker;
-	struct conn *oldest;
+	struct halves *all = &c->worker->halves;
+	struct half *oldest;
 
-	while (!worker_buffer_fill(w, c->partial_len, &c->partial_held, conf->max_partial)) {
-		oldest = TAILQ_FIRST(&w->halves);
-		if (oldest == c)
-			oldest = TAILQ_NEXT(c, half);
+	while (!half_count(all, &c->half, conf->max_partial)) {
+		oldest = half_oldest(all, &c->half);
 		if (!oldest)
 			return false;
-		conn_close(oldest, CLOSE_BUFFERS);
-		partial_drop(oldest);
+		conn_close(CONN_OF(oldest), CLOSE_BUFFERS);
+		half_drop(all, oldest);
 	}
 	return true;
 }
 
-/* Puts the beginning of a frame aside until the rest is here. */
-static void partial_begin(struct conn *c, const uint8_t *bytes, size_t len, size_t need,
-			  const struct worker_conf *conf)
+/* The frames before the half one were served: HAProxy must learn their tickets. */
+static void close_crowded(struct conn *c)
 {
-	if (need <= conf->max_partial)
-		c->partial = worker_buffer_get(c->worker, need, &c->partial_held);
-	if (c->partial) {
-		TAILQ_INSERT_TAIL(&c->worker->halves, c, half);
-		c->partial_need = need;
-		c->partial_len = len;
-	}
-	if (!c->partial || !partial_fill(c, conf)) {
-		/* The frames before this one were served: HAProxy must learn their tickets. */
-		conn_flush(c);
-		conn_close(c, CLOSE_BUFFERS);
+	conn_flush(c);
+	conn_close(c, CLOSE_BUFFERS);
+}
+
+/* Puts the beginning of a frame aside until the rest is here. */
+static void set_aside(struct conn *c, const uint8_t *bytes, size_t len, size_t need,
+		      const struct worker_conf *conf)
+{
+	if (need > conf->max_partial || !half_begin(&c->worker->halves, &c->half, len, need) ||
+	    !half_fits(c, conf)) {
+		close_crowded(c);
 		return;
 	}
-	memcpy(c->partial, bytes, len);
+	memcpy(c->half.bytes, bytes, len);
 	if (!c->deadline_ns)
 		due_set(c, false, conf->frame_ns);
 }
@@ -461,37 +400,35 @@ static void serve_shared(struct conn *c, size_t len, const struct worker_conf *c
 	size_t need, used = serve_bytes(c, in, len, &need, conf);
 
 	if (!c->closed && used < len)
-		partial_begin(c, in + used, len - used, need, conf);
+		set_aside(c, in + used, len - used, need, conf);
 }
 
 /* @len more bytes of the half frame arrived. False: it is still not whole. */
-static bool serve_partial(struct conn *c, size_t len, const struct worker_conf *conf)
+static bool serve_half(struct conn *c, size_t len, const struct worker_conf *conf)
 {
 	size_t need, used;
 	bool room;
 
-	c->partial_len += len;
-	room = partial_fill(c, conf);
-	if (c->partial_len < c->partial_need) {
-		if (!room) {
-			conn_flush(c);
-			conn_close(c, CLOSE_BUFFERS);
-		}
+	c->half.len += len;
+	room = half_fits(c, conf);
+	if (c->half.len < c->half.need) {
+		if (!room)
+			close_crowded(c);
 		return false;
 	}
-	used = serve_bytes(c, c->partial, c->partial_len, &need, conf);
+	used = serve_bytes(c, c->half.bytes, c->half.len, &need, conf);
 	if (c->closed)
 		return true;
 	if (used == 0) {
 		/* Only the length was missing: now it is known how much is. */
 		uint8_t prefix[SPOP_FRAME_PREFIX];
 
-		memcpy(prefix, c->partial, sizeof(prefix));
-		partial_drop(c);
-		partial_begin(c, prefix, sizeof(prefix), need, conf);
+		memcpy(prefix, c->half.bytes, sizeof(prefix));
+		half_drop(&c->worker->halves, &c->half);
+		set_aside(c, prefix, sizeof(prefix), need, conf);
 		return false;
 	}
-	partial_drop(c);
+	half_drop(&c->worker->halves, &c->half);
 	if (c->deadline_ns && !c->due_hello)
 		due_clear(c);
 	return true;
@@ -502,10 +439,9 @@ static ssize_t receive(struct conn *c, size_t *ret_partial)
 	struct iovec iov[2] = {{NULL, 0}, {c->worker->in, WORKER_IN_SIZE}};
 	ssize_t n;
 
-	if (c->partial)
-		iov[0] =
-		    (struct iovec){c->partial + c->partial_len, c->partial_need - c->partial_len};
-	n = c->partial ? readv(c->fd, iov, 2) : read(c->fd, iov[1].iov_base, WORKER_IN_SIZE);
+	if (c->half.bytes)
+		iov[0] = (struct iovec){c->half.bytes + c->half.len, c->half.need - c->half.len};
+	n = c->half.bytes ? readv(c->fd, iov, 2) : read(c->fd, iov[1].iov_base, WORKER_IN_SIZE);
 	*ret_partial = n > 0 && (size_t)n < iov[0].iov_len ? (size_t)n : iov[0].iov_len;
 	return n;
 }
@@ -515,13 +451,13 @@ static void serve_rest(struct conn *c, size_t len, const struct worker_conf *con
 {
 	uint8_t *in = c->worker->in;
 
-	while (len > 0 && c->partial && !c->closed) {
-		size_t take = c->partial_need - c->partial_len;
+	while (len > 0 && c->half.bytes && !c->closed) {
+		size_t take = c->half.need - c->half.len;
 
 		if (take > len)
 			take = len;
-		memcpy(c->partial + c->partial_len, in, take);
-		serve_partial(c, take, conf);
+		memcpy(c->half.bytes + c->half.len, in, take);
+		serve_half(c, take, conf);
 		len -= take;
 		memmove(in, in + take, len);
 	}
@@ -545,19 +481,19 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	if (n == 0) {
-		conn_close(c, c->partial ? CLOSE_MID_FRAME : CLOSE_PEER_CLOSED);
+		conn_close(c, c->half.bytes ? CLOSE_MID_FRAME : CLOSE_PEER_CLOSED);
 		return;
 	}
 	w->out_len = 0;
 	w->now_ns = c->heard_ns = clock_mono_ns();
 	grace_enter();
 	conf = grace_read(w->env->conf);
-	if (!c->partial)
+	if (!c->half.bytes)
 		serve_shared(c, (size_t)n, conf);
-	else if (serve_partial(c, partial, conf) || (size_t)n > partial)
+	else if (serve_half(c, partial, conf) || (size_t)n > partial)
 		serve_rest(c, (size_t)n - partial, conf);
 	conn_flush(c);
-	if (!c->closed && !c->paused && c->out_len - c->out_pos > conf->max_output) {
+	if (!c->closed && !c->paused && backlog_waiting(&c->out) > conf->max_output) {
 		c->paused = true;
 		event_del(&c->reader);
 		due_set(c, false, conf->frame_ns);
@@ -566,17 +502,6 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 }
 
 /* --- the way in --- */
-
-/* The process that connected, where that can be told: on a unix socket, in our PID namespace. */
-static uint32_t peer_of(int fd)
-{
-	struct ucred cred = {0};
-	socklen_t len = sizeof(cred);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.pid < 0)
-		return 0;
-	return (uint32_t)cred.pid;
-}
 
 /*
  * Of the first connections in the list, moved to its end one by one, closes the first that is idle;
@@ -590,7 +515,7 @@ static bool conn_make_room(struct worker *w)
 	struct conn *c;
 
 	for (unsigned i = 0; i < ROOM_TRIES && (c = TAILQ_FIRST(&w->conns)); i++) {
-		if (!c->partial && !c->paused && c->out_len == c->out_pos &&
+		if (!c->half.bytes && !c->paused && !backlog_waiting(&c->out) &&
 		    now - c->heard_ns >= ROOM_IDLE_NS) {
 			conn_close(c, CLOSE_MADE_ROOM);
 			return true;
@@ -639,7 +564,7 @@ void conn_accept(struct worker *w, int fd, bool crowded)
 	grace_leave();
 	c->worker = w;
 	c->fd = fd;
-	c->peer = peer_of(fd);
+	c->peer = peers_process(fd);
 	peers_note(&w->env->peers, c->peer);
 	c->id = w->next_id++ << 6 | w->index;
 	c->heard_ns = clock_mono_ns();

@@ -9,16 +9,6 @@
 
 struct worker;
 
-enum close_reason {
-#define CLOSE(symbol, counter, level, status, text) CLOSE_##symbol,
-#include "serve/close.def"
-#undef CLOSE
-	CLOSE_COUNT
-};
-
-/* The counter's label, for /metrics. */
-const char *close_reason_name(enum close_reason r);
-
 /* Serves @fd, non-blocking, which it takes in any case. @crowded: one that is idle goes for it, or
  * else it is refused. */
 void conn_accept(struct worker *w, int fd, bool crowded);

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "serve/conn.h"
+#include "serve/close.h"
 #include "serve/control.h"
 #include "serve/page_kube.h"
 #include "serve/promwrite.h"

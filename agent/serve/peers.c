@@ -5,6 +5,17 @@
 #include "serve/peers.h"
 
 #include <stdatomic.h>
+#include <sys/socket.h>
+
+uint32_t peers_process(int fd)
+{
+	struct ucred cred = {0};
+	socklen_t len = sizeof(cred);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.pid < 0)
+		return 0;
+	return (uint32_t)cred.pid;
+}
 
 bool peers_has(const struct peers *p, uint32_t pid)
 {

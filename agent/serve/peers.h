@@ -17,6 +17,9 @@ struct peers {
 	_Atomic uint32_t next;
 };
 
+/* The process that connected, where that can be told: on a unix socket, in our PID namespace. 0:
+ * not known. */
+uint32_t peers_process(int fd);
 /* @pid has connected; 0: not known. Checks do so every second, so who lives comes back when others
  * have taken its place. */
 void peers_note(struct peers *p, uint32_t pid);

@@ -3,10 +3,7 @@
  *
  * Its loop is one turn of events, then the chores: reap what was closed. Commands arrive on a
  * pipe: a descriptor to serve (below STOP: once one that is idle has made room), or STOP.
- * Half-received frames are the only memory that grows with what peers send; what of them is in
- * memory is counted against limits.partial, what they announce is not. Large buffers are kept for
- * the next large frame, a few at a time and under the same bound, given back when the tick finds
- * them idle.
+ * Half-received frames are the only memory that grows with what peers send: half.h.
  */
 #include "serve/worker.h"
 
@@ -15,7 +12,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -27,7 +23,6 @@
 #define TICK_MS     250
 #define STOP        (-1)
 #define CROWDED(fd) (STOP - 1 - (fd)) /* and back */
-#define LARGE       (64 * 1024)
 
 uint64_t worker_chance(struct worker *w)
 {
@@ -40,85 +35,6 @@ uint64_t worker_chance(struct worker *w)
 	return sum;
 }
 
-/* Gives one spare back; false: there is none. */
-static bool drop_spare(struct worker *w)
-{
-	for (unsigned i = 0; i < WORKER_SPARES; i++) {
-		if (w->spares[i].cap) {
-			munmap(w->spares[i].ptr, w->spares[i].cap);
-			w->kept -= w->spares[i].held;
-			w->spares[i].cap = 0;
-			return true;
-		}
-	}
-	return false;
-}
-
-static uint8_t *take_spare(struct worker *w, size_t cap, size_t *ret_held)
-{
-	for (unsigned i = 0; i < WORKER_SPARES; i++) {
-		if (w->spares[i].cap == cap) {
-			w->spares[i].cap = 0;
-			w->kept -= w->spares[i].held;
-			w->partial += w->spares[i].held;
-			*ret_held = w->spares[i].held;
-			return w->spares[i].ptr;
-		}
-	}
-	return NULL;
-}
-
-static uint8_t *map_large(size_t cap)
-{
-	void *ptr = mmap(NULL, cap, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	return ptr == MAP_FAILED ? NULL : ptr;
-}
-
-uint8_t *worker_buffer_get(struct worker *w, size_t cap, size_t *ret_held)
-{
-	uint8_t *ptr;
-
-	*ret_held = 0;
-	if (cap <= LARGE)
-		return malloc(cap);
-	ptr = take_spare(w, cap, ret_held);
-	return ptr ? ptr : map_large(cap);
-}
-
-bool worker_buffer_fill(struct worker *w, size_t len, size_t *held, uint64_t limit)
-{
-	uint64_t more = len > *held ? len - *held : 0;
-
-	/* What is kept for the next one is under the same bound. */
-	while (w->partial + w->kept + more > limit && drop_spare(w))
-		;
-	if (w->partial + more > limit)
-		return false;
-	w->partial += more;
-	*held += more;
-	return true;
-}
-
-void worker_buffer_put(struct worker *w, uint8_t *ptr, size_t cap, size_t held)
-{
-	w->partial -= held;
-	if (cap <= LARGE) {
-		free(ptr);
-		return;
-	}
-	for (unsigned i = 0; i < WORKER_SPARES; i++) {
-		if (w->spares[i].cap == 0) {
-			w->spares[i].ptr = ptr;
-			w->spares[i].cap = cap;
-			w->spares[i].held = held;
-			w->kept += held;
-			return;
-		}
-	}
-	munmap(ptr, cap);
-}
-
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct worker *w = arg;
@@ -128,7 +44,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	stat_add(&w->stats->beats, 1);
 	conn_expire(w, now);
-	drop_spare(w); /* one a tick: soon nothing is kept while nothing large comes */
+	/* one a tick: soon nothing is kept while nothing large comes */
+	halves_drop_spare(&w->halves);
 }
 
 static void on_inbox(evutil_socket_t fd, short what, void *arg)
@@ -202,7 +119,7 @@ int worker_start(struct worker *w, unsigned index, struct worker_env *env, uint3
 	TAILQ_INIT(&w->dying);
 	TAILQ_INIT(&w->hello_due);
 	TAILQ_INIT(&w->frame_due);
-	TAILQ_INIT(&w->halves);
+	halves_init(&w->halves);
 	r = prepare(w, nmodels);
 	if (r < 0)
 		return r;
@@ -243,8 +160,7 @@ void worker_stop(struct worker *w)
 	for (unsigned i = 0; i < 2; i++)
 		if (w->inbox[i] >= 0)
 			close(w->inbox[i]);
-	while (drop_spare(w))
-		;
+	halves_deinit(&w->halves);
 	free(w->in);
 	free(w->out);
 	w->stats = stats_free(w->stats);

@@ -12,6 +12,7 @@
 #include "pick/ticket.h"
 #include "serve/answer.h"
 #include "serve/decide.h"
+#include "serve/half.h"
 #include "serve/peers.h"
 #include "serve/stats.h"
 
@@ -46,8 +47,6 @@ struct worker_env {
 
 #define WORKER_IN_SIZE  (256 * 1024)
 #define WORKER_OUT_SIZE (64 * 1024)
-/* Buffers of large frames that are kept for the next one. */
-#define WORKER_SPARES 8
 
 struct worker {
 	unsigned index;
@@ -67,13 +66,7 @@ struct worker {
 	uint8_t *in;                           /* what is read, when nothing is half here */
 	uint8_t *out;                          /* ACKs of this turn */
 	size_t out_len;
-	struct conn_list halves; /* with half a frame, who began first is first */
-	struct {
-		uint8_t *ptr;
-		size_t cap, held;
-	} spares[WORKER_SPARES];
-	/* Bytes in memory, of the spares and of half-received frames: together ≤ limits.partial. */
-	uint64_t kept, partial;
+	struct halves halves;
 	struct decision decision;
 	pthread_t thread;
 	bool started;
@@ -90,14 +83,5 @@ void worker_stop(struct worker *w);
 
 /* Uniform random bits. Worker thread. */
 uint64_t worker_chance(struct worker *w);
-
-/*
- * A buffer of @cap bytes for a half-received frame, NULL when memory is short; and back. What
- * counts is what is in memory: *held bytes of it, which grow as it is filled. Worker thread.
- */
-uint8_t *worker_buffer_get(struct worker *w, size_t cap, size_t *ret_held);
-/* Its first @len bytes are there now. False: no room for them below @limit. */
-bool worker_buffer_fill(struct worker *w, size_t len, size_t *held, uint64_t limit);
-void worker_buffer_put(struct worker *w, uint8_t *ptr, size_t cap, size_t held);
 
 #endif

@@ -66,7 +66,7 @@ static void open_house(void)
 	TAILQ_INIT(&worker->dying);
 	TAILQ_INIT(&worker->hello_due);
 	TAILQ_INIT(&worker->frame_due);
-	TAILQ_INIT(&worker->halves);
+	halves_init(&worker->halves);
 	worker->base = event_base_new();
 	worker->stats = stats_new(8);
 	worker->in = malloc(WORKER_IN_SIZE);
@@ -83,7 +83,7 @@ static void turn(void)
 		event_base_loop(worker->base, EVLOOP_NONBLOCK);
 		conn_reap(worker);
 	}
-	must(worker->partial <= PARTIAL);
+	must(worker->halves.bytes + worker->halves.kept <= PARTIAL);
 }
 
 /* --- peers --- */
@@ -369,7 +369,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (int i = 0; i <= PEERS; i++)
 		leave_now(&callers[i]);
 	see_off();
-	must(house->env.connections == 0 && worker->partial == 0);
+	must(house->env.connections == 0 && worker->halves.bytes == 0);
 	must(TAILQ_EMPTY(&worker->conns) && TAILQ_EMPTY(&worker->hello_due) &&
 	     TAILQ_EMPTY(&worker->frame_due));
 	return 0;

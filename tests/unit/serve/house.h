@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "serve/worker.h"
+#include "serve/close.h"
 #include "serve/conn.h"
 #include "spop/client.h"
 

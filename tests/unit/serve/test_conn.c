@@ -270,49 +270,52 @@ static void many_who_say_nothing(void **state)
 static void spares_share_the_bound(void **state)
 {
 	enum { CAP = 100 * 1024, LIMIT = 5 * CAP };
-	struct worker w = {.kept = 0};
-	uint8_t *ptr[5], *other;
-	size_t held[5], some, none = 0;
+	struct half h[5] = {{.len = 0}}, other = {.len = 0};
+	struct halves all;
 
 	(void)state;
+	halves_init(&all);
 	for (size_t i = 0; i < 5; i++) {
-		ptr[i] = worker_buffer_get(&w, CAP, &held[i]);
-		assert_non_null(ptr[i]);
-		assert_int_equal(held[i], 0);
-		assert_int_equal(w.partial, i * CAP);
+		assert_true(half_begin(&all, &h[i], 10, CAP));
+		assert_int_equal(all.bytes, i * CAP);
 		/* in pieces: what is there counts */
-		assert_true(worker_buffer_fill(&w, CAP / 2, &held[i], LIMIT));
-		assert_true(worker_buffer_fill(&w, CAP, &held[i], LIMIT));
-		assert_int_equal(held[i], CAP);
+		assert_true(half_count(&all, &h[i], LIMIT));
+		assert_int_equal(all.bytes, i * CAP + 10);
+		h[i].len = CAP;
+		assert_true(half_count(&all, &h[i], LIMIT));
 	}
-	assert_false(worker_buffer_fill(&w, 1, &none, LIMIT));
-	assert_int_equal(none, 0);
+	assert_ptr_equal(half_oldest(&all, &h[3]), &h[0]);
+	assert_ptr_equal(half_oldest(&all, &h[0]), &h[1]);
+	assert_true(half_begin(&all, &other, 1, 1000));
+	assert_false(half_count(&all, &other, LIMIT));
+	half_drop(&all, &other);
 	for (size_t i = 0; i < 5; i++)
-		worker_buffer_put(&w, ptr[i], CAP, held[i]);
-	assert_int_equal(w.partial, 0);
-	assert_int_equal(w.kept, LIMIT);
+		half_drop(&all, &h[i]);
+	half_drop(&all, &h[0]); /* twice is fine */
+	assert_null(half_oldest(&all, NULL));
+	assert_int_equal(all.bytes, 0);
+	assert_int_equal(all.kept, LIMIT);
 	/* Of the same size: one that is kept, with what it holds; another size: some of them go. */
-	other = worker_buffer_get(&w, CAP, &some);
-	assert_int_equal(some, CAP);
-	assert_int_equal(w.partial + w.kept, LIMIT);
-	assert_true(worker_buffer_fill(&w, 10, &some, LIMIT));
-	assert_int_equal(some, CAP);
-	worker_buffer_put(&w, other, CAP, some);
-	other = worker_buffer_get(&w, 2 * CAP + 1, &some);
-	assert_int_equal(some, 0);
-	assert_true(worker_buffer_fill(&w, 2 * CAP + 1, &some, LIMIT));
-	assert_int_equal(w.kept, 2 * CAP);
-	worker_buffer_put(&w, other, 2 * CAP + 1, some);
-	other = worker_buffer_get(&w, 1000, &some);
-	assert_true(worker_buffer_fill(&w, 1000, &some, LIMIT));
-	assert_true(w.partial + w.kept <= LIMIT);
-	worker_buffer_put(&w, other, 1000, some);
+	assert_true(half_begin(&all, &other, 10, CAP));
+	assert_true(half_count(&all, &other, LIMIT));
+	assert_int_equal(all.bytes, CAP);
+	assert_int_equal(all.bytes + all.kept, LIMIT);
+	half_drop(&all, &other);
+	assert_true(half_begin(&all, &other, 2 * CAP + 1, 2 * CAP + 1));
+	assert_int_equal(all.bytes, 0);
+	assert_true(half_count(&all, &other, LIMIT));
+	assert_int_equal(all.kept, 2 * CAP);
+	half_drop(&all, &other);
+	assert_true(half_begin(&all, &other, 1000, 1000));
+	assert_true(half_count(&all, &other, LIMIT));
+	assert_true(all.bytes + all.kept <= LIMIT);
 	/* The bound was lowered by a reload: the next one to ask sees to it. */
-	other = worker_buffer_get(&w, 1000, &some);
-	assert_true(worker_buffer_fill(&w, 1000, &some, CAP));
-	assert_true(w.partial + w.kept <= CAP);
-	worker_buffer_put(&w, other, 1000, some);
-	assert_int_equal(w.partial, 0);
+	assert_true(half_count(&all, &other, CAP));
+	assert_true(all.bytes + all.kept <= CAP);
+	half_drop(&all, &other);
+	assert_int_equal(all.bytes, 0);
+	halves_deinit(&all);
+	assert_int_equal(all.kept, 0);
 }
 
 int main(void)
