@@ -50,7 +50,7 @@ LIBC = set("""
     alloca.h assert.h byteswap.h ctype.h dirent.h dlfcn.h endian.h errno.h fcntl.h float.h
     fnmatch.h getopt.h glob.h grp.h ifaddrs.h inttypes.h libgen.h limits.h link.h linux/filter.h
     linux/seccomp.h locale.h malloc.h math.h net/if.h netdb.h netinet/in.h netinet/ip.h
-    netinet/tcp.h arpa/inet.h poll.h pthread.h pwd.h regex.h sched.h search.h semaphore.h setjmp.h
+    netinet/tcp.h arpa/inet.h paths.h poll.h pthread.h pwd.h regex.h sched.h search.h semaphore.h setjmp.h
     signal.h spawn.h stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h stdio.h
     stdio_ext.h stdlib.h stdnoreturn.h string.h strings.h sys/auxv.h sys/capability.h sys/epoll.h
     sys/eventfd.h sys/file.h sys/inotify.h sys/ioctl.h sys/mman.h sys/prctl.h sys/queue.h

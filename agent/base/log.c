@@ -1,16 +1,11 @@
 /*
  * Log lines.
  *
- * A line is built in one buffer on the caller's stack, its time in front, and leaves in one
- * writev(2), so lines of several threads do not mix and no lock is held over I/O. It is shorter
- * than PIPE_BUF: a pipe takes it whole or not at all. Where a file takes a part only (disk full),
- * the next line starts with a line break of its own, so a torn line never grows into another's
- * fields.
- *
- * A reader that is slow, or stopped, costs lines and never the loop its time: what would block is
- * asked for first (a pipe is writable while a whole page of it is free, and as many lines as
- * threads may race for it fit into one page; a socket while most of its buffer is). O_NONBLOCK
- * would not do: the descriptor is shared with whoever started us.
+ * A line is built in one buffer on the caller's stack, its time in front, and is handed over as a
+ * whole (logsink.h), so lines of several threads do not mix. It is shorter than PIPE_BUF: a pipe
+ * takes it whole or not at all. Where a file takes a part only (disk full), the next line starts
+ * with a line break of its own, so a torn line never grows into another's fields. A reader that is
+ * slow, or stopped, costs lines and never the loop its time.
  *
  * A value stands bare when all its bytes are harmless, in quotes otherwise. Within quotes `"` and
  * `\` are escaped, and every byte of what is no printable UTF-8 is \xNN: control characters (C0,
@@ -24,16 +19,16 @@
 #include "base/log.h"
 
 #include <errno.h>
-#include <poll.h>
+#include <paths.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <sys/uio.h>
 #include <syslog.h>
 #include <time.h>
-#include <unistd.h>
+
 #include "base/clock.h"
+#include "base/logsink.h"
 
 #define LOG_TIME_LEN 25 /* "2026-11-22T15:04:05.123Z " */
 #define LOG_CUT_MARK "\xe2\x80\xa6"
@@ -48,12 +43,11 @@ static const int log_priorities[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
 static atomic_int log_to = LOG_TARGET_STDERR;
 static atomic_int log_upto = LOG_LEVEL_INFO;
 static atomic_ullong log_lost;
-static atomic_bool log_torn;
 
 void log_init(enum log_target target, enum log_level level)
 {
 	if (target == LOG_TARGET_SYSLOG)
-		openlog("spoa-inference", LOG_PID | LOG_NDELAY, LOG_DAEMON);
+		logsink_open(_PATH_LOG);
 	atomic_store(&log_to, (int)target);
 	atomic_store(&log_upto, (int)level);
 }
@@ -238,40 +232,23 @@ void log_begin(struct log_line *l, enum log_level level, const char *event)
 	log_str(l, "event", event);
 }
 
-static void log_write(const char *text, size_t len)
-{
-	bool torn = atomic_exchange(&log_torn, false);
-	struct iovec parts[] = {{(void *)"\n", torn ? 1 : 0}, {(void *)text, len}};
-	size_t all = len + parts[0].iov_len;
-	struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
-	ssize_t n = -1;
-
-	/* Closed or broken is told as an event too, and writev() fails then. */
-	if (poll(&room, 1, 0) > 0) {
-		do
-			n = writev(STDERR_FILENO, parts, 2);
-		while (n < 0 && errno == EINTR);
-	}
-	if (n == (ssize_t)all)
-		return;
-	atomic_fetch_add(&log_lost, 1);
-	if (n > (ssize_t)parts[0].iov_len || (n <= 0 && torn))
-		atomic_store(&log_torn, true);
-}
-
 void log_end(struct log_line *l)
 {
 	int err = errno;
+	bool taken;
 
 	if (l->off == LOG_OFF)
 		return;
 	if (atomic_load_explicit(&log_to, memory_order_relaxed) == LOG_TARGET_SYSLOG) {
-		syslog(log_priorities[l->level], "%.*s", (int)(l->len - LOG_TIME_LEN),
-		       l->text + LOG_TIME_LEN);
+		/* The daemon has a time of its own in front. */
+		taken = logsink_syslog(log_priorities[l->level], l->text + LOG_TIME_LEN,
+				       l->len - LOG_TIME_LEN);
 	} else {
 		l->text[l->len++] = '\n';
-		log_write(l->text, l->len);
+		taken = logsink_stderr(l->text, l->len);
 	}
+	if (!taken)
+		atomic_fetch_add_explicit(&log_lost, 1, memory_order_relaxed);
 	l->off = LOG_OFF;
 	errno = err;
 }

@@ -46,7 +46,8 @@ void log_double(struct log_line *l, const char *key, double value);
 void log_errno(struct log_line *l, const char *key, int err);
 void log_end(struct log_line *l);
 
-/* Lines that stderr did not take (disk full, reader gone or too slow), since the start. */
+/* Lines that nobody took (disk full, reader or daemon gone, stopped or too slow), since the start.
+ */
 uint64_t log_dropped(void);
 
 /* The common short form: log_event(LOG_LEVEL_INFO, "started", "config", path, NULL): pairs of

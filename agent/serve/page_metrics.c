@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "serve/close.h"
 #include "serve/control.h"
 #include "serve/page_kube.h"
@@ -125,6 +126,7 @@ static void write_discovery(FILE *out, const struct control *c)
 	prom_family(out, METRIC_RELOADS);
 	prom_sample(out, METRIC_RELOADS, (double)c->reloads, "result", "ok", NULL);
 	prom_sample(out, METRIC_RELOADS, (double)c->reload_failures, "result", "failed", NULL);
+	prom_single(out, METRIC_LOG_LOST, (double)log_dropped());
 	if (!status.haproxy.configured)
 		return;
 	prom_single(out, METRIC_HAPROXY_UP, status.haproxy.good);

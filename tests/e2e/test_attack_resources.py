@@ -1,10 +1,13 @@
 """Short of everything: descriptors, memory, disk, time, a reader for the log. The agent goes on
 serving what it can, counts what it cannot, and recovers."""
 import os
+import re
 import resource
+import select
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -222,6 +225,90 @@ def test_the_reader_of_the_log_goes_away():
         with Bystander(a.address) as b:
             hammer(a, 50)
             b.more(100)
+
+
+class Syslog:
+    """A log daemon's socket where an agent started by `here()` finds /dev/log."""
+
+    def __init__(self, directory):
+        self.directory = os.path.join(directory, "dev")
+        self.path = os.path.join(self.directory, "log")
+        os.mkdir(self.directory)
+        try:
+            for name, minor in (("null", 3), ("zero", 5), ("random", 8), ("urandom", 9)):
+                os.mknod(os.path.join(self.directory, name), 0o666 | stat.S_IFCHR, os.makedev(1, minor))
+            with open(os.path.join(self.directory, "null"), "wb") as f:
+                f.write(b"x")
+            subprocess.run(self.here("true"), check=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("a /dev of one's own takes root")
+        self.socket = None
+        self.up()
+
+    def here(self, *command):
+        return ["unshare", "-m", "--propagation", "private", "sh", "-c",
+                'mount --bind "$0" /dev && exec "$@"', self.directory, *command]
+
+    def up(self):
+        self.down()
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.settimeout(10)
+        self.socket.bind(self.path)
+
+    def down(self):
+        if self.socket:
+            self.socket.close()
+            os.unlink(self.path)
+        self.socket = None
+
+    def until(self, text):
+        while text not in (line := self.socket.recv(4096).decode()):
+            pass
+        return line
+
+
+def test_the_log_daemon_stops(tmp_path):
+    """A syslog whose queue is full, that comes back, is restarted, or is not there: lines are lost and
+    counted, nothing waits for it, and whoever reads again gets what is said from then on."""
+    daemon = Syslog(str(tmp_path))
+    a = Lone(log={"target": "syslog", "level": "debug"}, workers=2)
+
+    def start(ready=True, wait=20):
+        a.agent.process = subprocess.Popen(daemon.here(stack.AGENT, "-f", a.agent.file))
+        return a.agent
+    a.agent.start = start
+    a.agent.log = lambda: ""
+
+    def lost():
+        return a.agent.metrics().get_one("spoa_inference_log_lines_lost_total")
+
+    with a:
+        line = daemon.until("event=started")
+        assert re.match(r"<30>[A-Z][a-z]{2} [ 123]\d \d\d:\d\d:\d\d spoa-inference\[\d+\]: level=info ", line)
+        assert lost() == 0
+        with Bystander(a.address) as b:
+            hammer(a, 1500)
+            b.more(100)
+            assert a.agent.page("/healthz").status == 200
+            assert lost() > 100
+            assert a.agent.reload() == "ok"
+            while select.select([daemon.socket], [], [], 0)[0]:
+                daemon.socket.recv(4096)
+            hammer(a, 1)
+            daemon.until("event=spop_")
+            daemon.up()
+            hammer(a, 1)
+            daemon.until("event=spop_")
+            daemon.down()
+            before = lost()
+            hammer(a, 10)
+            assert lost() > before
+            b.more(50)
+            daemon.up()
+            hammer(a, 1)
+            daemon.until("event=spop_")
+            hammer(a, 1500)  # stopped again, while it is told to end
+    daemon.down()
 
 
 def test_standard_descriptors_are_closed(tmp_path):

@@ -10,12 +10,15 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -325,15 +328,32 @@ static void test_threads(void **state)
 	assert_int_equal(lines + (log_dropped() - before), 800);
 }
 
+static atomic_bool enough;
+
 static void *long_writer(void *arg)
 {
 	char text[900];
 
 	memset(text, 'x', sizeof(text));
 	text[sizeof(text) - 1] = '\0';
-	for (int i = 0; i < 500; i++)
+	while (!atomic_load(&enough))
 		log_event(LOG_LEVEL_INFO, "thread", "who", arg, "text", text, NULL);
 	return NULL;
+}
+
+/* After a moment without a reader. No assert: stderr is what they write to. */
+static void end_writers(const pthread_t *threads, size_t n)
+{
+	const struct timespec moment = {.tv_nsec = 100000000};
+	struct timespec end;
+
+	nanosleep(&moment, NULL);
+	atomic_store(&enough, true);
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += 60;
+	for (size_t i = 0; i < n; i++)
+		if (pthread_timedjoin_np(threads[i], NULL, &end) != 0)
+			abort();
 }
 
 /* A reader that has stopped, on a pipe that blocks: lines are lost, and nobody waits for it. */
@@ -341,21 +361,26 @@ static void test_stopped_reader(void **state)
 {
 	int saved = dup(STDERR_FILENO), stopped[2];
 	uint64_t before = log_dropped();
-	struct timespec end;
-	pthread_t threads[4];
+	pthread_t threads[64];
 	char page[4096];
 	ssize_t n;
 
 	(void)state;
 	assert_int_equal(pipe(stopped), 0);
 	stderr_to(stopped[1]);
-	clock_gettime(CLOCK_REALTIME, &end);
-	end.tv_sec += 60;
-	for (int i = 0; i < 4; i++)
+	atomic_store(&enough, false);
+	for (size_t i = 0; i < 64; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, long_writer, "a"), 0);
-	for (int i = 0; i < 4; i++)
-		if (pthread_timedjoin_np(threads[i], NULL, &end) != 0)
-			abort(); /* no assert: stderr is that pipe */
+	/* Not at once: each page that becomes free is one that all of them find. */
+	for (int i = 0; i < 400; i++) {
+		const struct timespec pause = {.tv_nsec = i % 8 ? 0 : 1000000};
+
+		n = read(stopped[0], page, sizeof(page));
+		if (n <= 0)
+			abort();
+		nanosleep(&pause, NULL);
+	}
+	end_writers(threads, 64);
 	assert_true(log_dropped() > before + 1000);
 
 	/* It reads again: whole lines, and new ones find room. */
@@ -366,6 +391,27 @@ static void test_stopped_reader(void **state)
 	before = log_dropped();
 	log_event(LOG_LEVEL_INFO, "again", NULL);
 	assert_int_equal(log_dropped(), before);
+	stderr_to(saved);
+	close(saved);
+	close(stopped[0]);
+	close(stopped[1]);
+}
+
+/* A socket that blocks, as journald's is, whose reader has stopped. */
+static void test_stopped_socket(void **state)
+{
+	int saved = dup(STDERR_FILENO), stopped[2];
+	uint64_t before = log_dropped();
+	pthread_t threads[8];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, stopped), 0);
+	stderr_to(stopped[1]);
+	atomic_store(&enough, false);
+	for (size_t i = 0; i < 8; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, long_writer, "a"), 0);
+	end_writers(threads, 8);
+	assert_true(log_dropped() > before + 1000);
 	stderr_to(saved);
 	close(saved);
 	close(stopped[0]);
@@ -384,6 +430,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_torn, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_stopped_reader, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_stopped_socket, setup, teardown),
 	};
 
 	/* cmocka writes to stderr too */
