@@ -165,6 +165,20 @@ static bool awaits_rules(const struct discover *d)
 	       d->conf->kubernetes.routing == CONFIG_ROUTING_HTTPROUTES;
 }
 
+/* The slots of those who left are free now: whoever found none is let in. */
+static void reap(struct discover *d)
+{
+	bool room = roster_leaving(d->roster);
+
+	roster_reap(d->roster);
+	if (!room || roster_refused(d->roster) == 0)
+		return;
+	listed_refresh(d->listed);
+	planned_refresh(d->pools, d->roster);
+	/* HAProxy's servers come in with its next answer. */
+	touch(d);
+}
+
 static int build(struct discover *d)
 {
 	struct builder_input in = {
@@ -194,6 +208,9 @@ static int build(struct discover *d)
 	d->built_ns = clock_mono_ns();
 	d->build_ns = d->built_ns - begin;
 	d->build_cpu_ns = clock_cpu_ns() - worked;
+	/* Nor is it known who finds no slot before those who leave have given theirs back. */
+	if (roster_leaving(d->roster))
+		notes.no_slots = d->notes.no_slots;
 	/* While sources are still being asked, what is missing is only not there yet. */
 	if (d->ready)
 		notes_log(&notes, &d->notes);
@@ -204,7 +221,7 @@ static int build(struct discover *d)
 	/* Nobody counts by another snapshot's indices any more. */
 	intern_keep(d->pool_names);
 	intern_keep(d->model_names);
-	roster_reap(d->roster);
+	reap(d);
 	return 0;
 }
 
@@ -303,35 +320,15 @@ static void map_read(const struct seed *seed, void *arg)
 {
 	struct discover *d = arg;
 	struct arena *memory = arena_new();
-	struct seed_pair *pairs = memory ? arena_get(memory, seed->n * sizeof(*pairs)) : NULL;
-	size_t n = 0;
 
-	for (; pairs && n < seed->n; n++) {
-		pairs[n].model.ptr = arena_dup(memory, seed->pairs[n].model);
-		pairs[n].backend.ptr = arena_dup(memory, seed->pairs[n].backend);
-		if (!pairs[n].model.ptr || !pairs[n].backend.ptr)
-			break;
-		pairs[n].model.len = seed->pairs[n].model.len;
-		pairs[n].backend.len = seed->pairs[n].backend.len;
-	}
+	d->seed = seed_dup(memory, seed);
 	arena_free(d->seed_memory);
 	d->seed_memory = memory;
-	d->seed = (struct seed){n, pairs};
 	d->seeded = true;
 	touch(d);
 }
 
 /* --- configuration --------------------------------------------------------------------------- */
-
-/* Undoes a configure() that got stuck: the old groups stay as they were. */
-static void drop_new_groups(struct discover *d)
-{
-	struct group *g;
-
-	for (g = roster_groups(d->roster); g; g = g->hh.next)
-		g->used = g->pool != NULL;
-	roster_sweep(d->roster);
-}
 
 /* The groups of the new pools, each with the options of its first pool. */
 static int configure(struct discover *d, const struct config *conf, const struct plan *plan)
@@ -341,23 +338,10 @@ static int configure(struct discover *d, const struct config *conf, const struct
 
 	if (!set)
 		return -ENOMEM;
-	for (g = roster_groups(d->roster); g; g = g->hh.next)
-		g->used = g->asked = false;
-	for (size_t i = 0; i < set->n; i++) {
-		const struct poolset_pool *pool = &set->pools[i];
-
-		if (pool->sourceless)
-			continue;
-		g = roster_group(d->roster, pool->source, pool->conf->backend, pool->conf->name);
-		if (!g) {
-			drop_new_groups(d);
-			poolset_free(set);
-			return -ENOMEM;
-		}
-		if (!g->used)
-			g->next_pool = pool->conf;
-		g->used = true;
-		g->asked |= pool->conf->nmodels == 0;
+	if (poolset_groups(set, d->roster) < 0) {
+		roster_sweep(d->roster);
+		poolset_free(set);
+		return -ENOMEM;
 	}
 	roster_sweep(d->roster);
 	for (g = roster_groups(d->roster); g; g = g->hh.next) {

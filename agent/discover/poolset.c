@@ -205,3 +205,29 @@ bool poolset_same_scrape(const struct config_scrape *a, const struct config_scra
 	       same_text(a->api_key_file, b->api_key_file) &&
 	       same_text(a->tls_ca_file, b->tls_ca_file);
 }
+
+int poolset_groups(const struct poolset *p, struct roster *r)
+{
+	struct group *g;
+
+	for (g = roster_groups(r); g; g = g->hh.next)
+		g->used = g->asked = false;
+	for (size_t i = 0; i < p->n; i++) {
+		const struct poolset_pool *pool = &p->pools[i];
+
+		if (pool->sourceless)
+			continue;
+		g = roster_group(r, pool->source, pool->conf->backend, pool->conf->name);
+		if (!g) {
+			/* Those with a pool were there before. */
+			for (g = roster_groups(r); g; g = g->hh.next)
+				g->used = g->pool != NULL;
+			return -ENOMEM;
+		}
+		if (!g->used)
+			g->next_pool = pool->conf;
+		g->used = true;
+		g->asked |= pool->conf->nmodels == 0;
+	}
+	return 0;
+}

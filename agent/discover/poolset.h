@@ -34,6 +34,10 @@ struct poolset *poolset_free(struct poolset *p);
 /* Where the pool's servers come from; NULL: nowhere. */
 struct group *poolset_group(const struct poolset *p, size_t i, struct roster *r);
 
+/* Makes the groups of all pools and marks them used; `next_pool` is the first pool of each. 0, or
+ * -ENOMEM: then those are marked that were there before. roster_sweep() drops the others. */
+int poolset_groups(const struct poolset *p, struct roster *r) __attribute__((warn_unused_result));
+
 /* Its servers come from a name that had no answer yet. */
 bool poolset_unresolved(const struct poolset *p, size_t i, struct roster *r);
 

@@ -428,6 +428,11 @@ void roster_judge(struct roster *r, struct group *g)
 	standing_judge(r->endpoints, g->members, g->n, r->back, r->back_arg);
 }
 
+bool roster_leaving(const struct roster *r)
+{
+	return r->gone != NULL;
+}
+
 void roster_reap(struct roster *r)
 {
 	while (r->gone) {

@@ -108,6 +108,8 @@ void roster_alive(struct roster *r, struct member *m);
 /* Called where HAProxy finds a server up again that it had down or in maintenance. */
 void roster_on_back(struct roster *r, void (*back)(uint32_t slot, void *arg), void *arg);
 
+/* Somebody left and still holds a slot. */
+bool roster_leaving(const struct roster *r);
 /* The new snapshot is out and nobody reads the old one: those who left give their slots back. */
 void roster_reap(struct roster *r);
 

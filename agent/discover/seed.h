@@ -18,4 +18,9 @@ struct seed {
 	const struct seed_pair *pairs;
 };
 
+struct arena;
+
+/* A copy in @memory, which may be NULL; short of memory it ends early. */
+struct seed seed_dup(struct arena *memory, const struct seed *seed);
+
 #endif

@@ -177,6 +177,55 @@ static void backend_to_come(void **state)
 	TURN_UNTIL(planned.base, planned_pool("ns/b")->n == 1);
 }
 
+static size_t left_out(void)
+{
+	struct discover_status s;
+
+	discover_status(planned.d, &s);
+	return s.notes.no_slots;
+}
+
+/* A table just large enough: those who come find room when those who go have left it. */
+static void slots_change_hands(void **state)
+{
+	struct draft before = {.pools = {"ns/a: p1@0 p2@1"}},
+		     after = {.pools = {"ns/b: p1@0 p2@1"}};
+	struct config *old;
+
+	(void)state;
+	planned.endpoints = endpoints_free(planned.endpoints);
+	planned.endpoints = endpoints_new(5);
+	planned_start("kubernetes: {}\n"
+		      "pools: {f1: {models: [m], endpoints: ['127.0.0.1:1', '127.0.0.1:2']}}\n");
+	planned_want(&before);
+	TURN_UNTIL(planned.base, planned_pool("ns/a") && planned_pool("ns/a")->n == 2);
+	assert_int_equal(planned_pool("f1")->n, 2);
+
+	planned_want(&after);
+	TURN_UNTIL(planned.base, planned_pool("ns/b") && planned_pool("ns/b")->n == 2);
+	assert_null(planned_pool("ns/a"));
+
+	old = planned.conf;
+	planned.conf = conf_of("kubernetes: {}\n"
+			       "pools: {f2: {models: [m], endpoints: ['127.0.0.1:1', "
+			       "'127.0.0.1:2']}}\n");
+	assert_int_equal(discover_reload(planned.d, planned.conf), 0);
+	config_free(old);
+	TURN_UNTIL(planned.base, planned_pool("f2") && planned_pool("f2")->n == 2);
+	assert_int_equal(planned_pool("ns/b")->n, 2);
+
+	/* One more than there is room for: told once all the others are in. */
+	old = planned.conf;
+	planned.conf = conf_of("kubernetes: {}\n"
+			       "pools: {f3: {models: [m], endpoints: ['127.0.0.1:1', "
+			       "'127.0.0.1:2', '127.0.0.1:3', '127.0.0.1:4']}}\n");
+	assert_int_equal(discover_reload(planned.d, planned.conf), 0);
+	config_free(old);
+	TURN_UNTIL(planned.base, planned_pool("f3") && planned_pool("f3")->n == 3);
+	TURN_UNTIL(planned.base, left_out() == 1);
+	assert_int_equal(planned_pool("ns/b")->n, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -188,6 +237,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(pods_that_say_nothing, planned_set_up,
 					    planned_tear_down),
 	    cmocka_unit_test_setup_teardown(backend_to_come, planned_set_up, planned_tear_down),
+	    cmocka_unit_test_setup_teardown(slots_change_hands, planned_set_up, planned_tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
