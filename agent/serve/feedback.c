@@ -1,9 +1,8 @@
 /*
  * Feedback.
  *
- * HAProxy's ring keeps one TCP connection and writes many lines at a time; each read takes all
- * that is there. Datagrams carry a line each. A line closes its ticket; the endpoint that really
- * served, by the line's names, is credited with the end, since a retry may have moved the request.
+ * A line (ears.h) closes its ticket; the endpoint that really served, by the line's names, is
+ * credited with the end, since a retry may have moved the request.
  *
  * A ticket whose number HAProxy never learned (the ACK came after `timeout processing`, or the
  * client went away before it) ends in a line without a ticket. HAProxy's own number of the request
@@ -15,26 +14,14 @@
  */
 #include "serve/feedback.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <event2/event.h>
-#include <event2/listener.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/queue.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "observe/logline.h"
-#include "serve/address.h"
+#include "serve/ears.h"
 
-#define LINE_MAX_BYTES   16384
-#define READ_BYTES       (8 * LINE_MAX_BYTES) /* of one turn; a line that is half here is less */
-#define STREAMS_MAX      64
-#define DATAGRAMS_A_TURN 256
-#define COMPLAIN_NS      (60 * CLOCK_NS_PER_S)
+#define COMPLAIN_NS (60 * CLOCK_NS_PER_S)
 /* Tickets looked at per tick and worker, to find the old ones. */
 #define EXPIRE_BUDGET 65536
 /* Lines without a ticket that are remembered until the next tick. */
@@ -47,44 +34,19 @@
 /* How long after its ring fell silent a stopping HAProxy still sends what it had accepted. */
 #define BURY_NS CLOCK_NS_PER_S
 
-struct stream {
-	LIST_ENTRY(stream) link;
-	struct feedback *feedback;
-	struct event *event;
-	int fd;
-	uint64_t heard_ns; /* when it began or last said something */
-	/* The beginning of a line whose end has not come. */
-	char *kept;
-	size_t nkept;
-};
-
-struct ear {
-	struct feedback *feedback;
-	struct address address;
-	struct evconnlistener *listener; /* TCP */
-	struct event *event;             /* datagrams */
-	int fd;
-};
-
 struct feedback {
 	struct feedback_env env;
 	struct feedback_counts counts;
-	LIST_HEAD(, stream) streams;
-	unsigned nstreams;
-	size_t nears;
-	struct ear *ears;
-	size_t nports;
-	uint16_t *ports;    /* of TCP */
+	struct ears *ears;
 	bool by_datagrams;  /* one came */
 	bool datagram_last; /* and what was understood last was one */
-	uint64_t complained_ns, evicted_ns, expired_told;
+	uint64_t complained_ns, expired_told;
 	uint64_t heard, heard_ns; /* lines, and when there was one last or few were waited for */
 	uint64_t given_up;        /* at that line */
 	bool silence_told;
-	uint64_t silent_ns; /* when a stream closed last; 0: none did, or its dead are buried */
+	uint64_t buried_ns; /* the end of a stream whose dead are buried; 0: none so far */
 	size_t nlost;
 	struct ticket_lost lost[LOST_MAX];
-	char in[READ_BYTES];
 };
 
 static void complain(struct feedback *f, struct view line, const char *why)
@@ -197,234 +159,24 @@ void feedback_line(struct feedback *f, struct view line)
 	take_line(f, line, clock_mono_ns());
 }
 
-/* --- streams --- */
-
-static void stream_free(struct stream *s)
+static void on_line(void *arg, struct view line, uint64_t now_ns, bool datagram)
 {
-	LIST_REMOVE(s, link);
-	s->feedback->nstreams--;
-	s->feedback->silent_ns = clock_mono_ns();
-	event_free(s->event);
-	close(s->fd);
-	free(s->kept);
-	free(s);
-}
+	struct feedback *f = arg;
+	uint64_t broken = f->counts.broken;
 
-/* Takes the whole lines of f->in[0..len); what they took, or -1: the stream makes no sense. */
-static ssize_t take_lines(struct stream *s, size_t len)
-{
-	struct feedback *f = s->feedback;
-	size_t pos = 0;
-
-	while (pos < len) {
-		struct view rest = {f->in + pos, len - pos}, line;
-		ssize_t n = logline_next(rest, LINE_MAX_BYTES, &line);
-
-		if (n < 0) {
-			complain(f, rest,
-				 n == -EMSGSIZE ? "the message is too long"
-						: "neither octet counts nor lines");
-			return -1;
-		}
-		if (n == 0)
-			break;
-		if (line.len)
-			take_line(f, line, s->heard_ns);
-		pos += (size_t)n;
-	}
-	return (ssize_t)pos;
-}
-
-/* What is left is less than a line and its octet count. */
-static bool keep(struct stream *s, const char *bytes, size_t n)
-{
-	free(s->kept);
-	s->kept = NULL;
-	s->nkept = n;
-	if (n == 0)
-		return true;
-	s->kept = malloc(n);
-	if (!s->kept) {
-		log_event(LOG_LEVEL_WARNING, "feedback_refused", "why", "out of memory", NULL);
-		return false;
-	}
-	memcpy(s->kept, bytes, n);
-	return true;
-}
-
-/* One read takes all that is there into a buffer that the streams share. */
-static void on_stream_read(evutil_socket_t fd, short what, void *arg)
-{
-	struct stream *s = arg;
-	struct feedback *f = s->feedback;
-	ssize_t n = recv(fd, f->in + s->nkept, sizeof(f->in) - s->nkept, MSG_DONTWAIT), taken;
-	size_t len = s->nkept;
-
-	(void)what;
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0) {
-		stream_free(s);
+	take_line(f, line, now_ns);
+	if (!datagram) {
+		f->datagram_last = false;
 		return;
 	}
-	s->heard_ns = clock_mono_ns();
-	f->datagram_last = false;
-	if (len)
-		memcpy(f->in, s->kept, len);
-	len += (size_t)n;
-	taken = take_lines(s, len);
-	if (taken < 0 || !keep(s, f->in + taken, len - (size_t)taken))
-		stream_free(s);
+	f->by_datagrams = true;
+	if (f->counts.broken == broken)
+		f->datagram_last = true;
 }
 
-/* Who has been silent longest goes: HAProxy speaks, and would come again. */
-static void make_room(struct feedback *f)
+static void on_broken(void *arg, struct view rest, const char *why)
 {
-	struct stream *s, *oldest = LIST_FIRST(&f->streams);
-	uint64_t now = clock_mono_ns();
-
-	LIST_FOREACH(s, &f->streams, link)
-	{
-		if (s->heard_ns < oldest->heard_ns)
-			oldest = s;
-	}
-	if (!f->evicted_ns || now - f->evicted_ns > COMPLAIN_NS) {
-		f->evicted_ns = now;
-		log_event(LOG_LEVEL_WARNING, "feedback_evicted", "why", "too many streams", NULL);
-	}
-	stream_free(oldest);
-}
-
-/* Out of descriptors the connection stays in the kernel's queue and would wake us at once: the door
- * rests until the next tick. */
-static void on_accept_error(struct evconnlistener *listener, void *arg)
-{
-	struct log_line l;
-	int err = errno;
-
-	(void)arg;
-	log_begin(&l, LOG_LEVEL_ERROR, "accept_failed");
-	log_str(&l, "option", "listen.feedback");
-	log_errno(&l, "error", err);
-	log_end(&l);
-	evconnlistener_disable(listener);
-}
-
-static void on_stream(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *addr,
-		      int len, void *arg)
-{
-	struct feedback *f = ((struct ear *)arg)->feedback;
-	struct stream *s;
-	int on = 1;
-	/* However we end, killed too, HAProxy gets a reset. With a FIN alone 3.0 keeps a connection
-	 * that is half closed: its ring tells nothing any more and never connects again, and after
-	 * a reload the old worker stays for ever. 3.2 loses the next lines to it. */
-	static const struct linger reset = {.l_onoff = 1, .l_linger = 0};
-
-	(void)listener;
-	(void)addr;
-	(void)len;
-	if (f->nstreams >= STREAMS_MAX)
-		make_room(f);
-	s = calloc(1, sizeof(*s));
-	if (s)
-		s->event = event_new(f->env.base, fd, EV_READ | EV_PERSIST, on_stream_read, s);
-	if (!s || !s->event || event_add(s->event, NULL) < 0) {
-		if (s && s->event)
-			event_free(s->event);
-		free(s);
-		close(fd);
-		log_event(LOG_LEVEL_WARNING, "feedback_refused", "why", "out of memory", NULL);
-		return;
-	}
-	/* A machine that lost its power says no goodbye. */
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-	s->feedback = f;
-	s->fd = fd;
-	s->heard_ns = clock_mono_ns();
-	LIST_INSERT_HEAD(&f->streams, s, link);
-	f->nstreams++;
-	log_event(LOG_LEVEL_DEBUG, "feedback_stream", NULL);
-}
-
-/* --- datagrams --- */
-
-static void on_datagram(evutil_socket_t fd, short what, void *arg)
-{
-	struct feedback *f = ((struct ear *)arg)->feedback;
-	uint64_t broken;
-
-	(void)what;
-	for (unsigned i = 0; i < DATAGRAMS_A_TURN; i++) {
-		ssize_t n = recv(fd, f->in, LINE_MAX_BYTES, 0);
-
-		if (n < 0)
-			return;
-		f->by_datagrams = true;
-		while (n > 0 && f->in[n - 1] == '\n')
-			n--;
-		broken = f->counts.broken;
-		feedback_line(f, (struct view){f->in, (size_t)n});
-		if (f->counts.broken == broken)
-			f->datagram_last = true;
-	}
-}
-
-/* --- life --- */
-
-static int listen_stream(struct feedback *f, struct ear *e)
-{
-	e->fd = address_listen(&e->address, SOCK_STREAM, STREAMS_MAX, 0, NULL);
-	if (e->fd < 0)
-		return e->fd;
-	e->listener = evconnlistener_new(f->env.base, on_stream, e,
-					 LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, e->fd);
-	if (!e->listener)
-		return -ENOMEM;
-	evconnlistener_set_error_cb(e->listener, on_accept_error);
-	return 0;
-}
-
-static int listen_datagram(struct feedback *f, struct ear *e, const struct config *conf)
-{
-	int size = 4 * 1024 * 1024;
-
-	e->fd = address_listen(&e->address, SOCK_DGRAM, 0, conf->listen.spop_mode,
-			       conf->listen.spop_group);
-	if (e->fd < 0)
-		return e->fd;
-	/* What does not fit is lost without a word; the kernel caps it at net.core.rmem_max. */
-	setsockopt(e->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
-	e->event = event_new(f->env.base, e->fd, EV_READ | EV_PERSIST, on_datagram, e);
-	return e->event && event_add(e->event, NULL) == 0 ? 0 : -ENOMEM;
-}
-
-static bool listen_on(struct feedback *f, const char *text, const struct config *conf)
-{
-	struct address address;
-	int r = address_parse(text, &address);
-
-	for (unsigned i = 0; r == 0 && i < 2; i++) {
-		struct ear *e = &f->ears[f->nears];
-		bool stream = i == 0;
-
-		if (stream && address.addr.ss_family == AF_UNIX)
-			continue;
-		*e = (struct ear){.feedback = f, .address = address, .fd = -1};
-		f->nears++;
-		r = stream ? listen_stream(f, e) : listen_datagram(f, e, conf);
-		if (stream && r == 0) {
-			/* Port 0: the datagrams go where the stream went. */
-			socklen_t len = sizeof(address.addr);
-
-			getsockname(e->fd, (void *)&address.addr, &len);
-			f->ports[f->nports++] = address_port(&address);
-		}
-	}
-	if (r < 0)
-		address_complain(&address, -r, "listen.feedback", text);
-	return r == 0;
+	complain(arg, rest, why);
 }
 
 struct feedback *feedback_new(const struct feedback_env *env, const struct config *conf)
@@ -434,38 +186,15 @@ struct feedback *feedback_new(const struct feedback_env *env, const struct confi
 	if (!f)
 		return NULL;
 	f->env = *env;
-	LIST_INIT(&f->streams);
-	f->ears = calloc(2 * conf->listen.feedback.n + 1, sizeof(*f->ears));
-	f->ports = calloc(conf->listen.feedback.n + 1, sizeof(*f->ports));
-	if (!f->ears || !f->ports)
-		return feedback_free(f);
-	for (size_t i = 0; i < conf->listen.feedback.n; i++)
-		if (!listen_on(f, conf->listen.feedback.items[i], conf))
-			return feedback_free(f);
-	return f;
+	f->ears = ears_new(env->base, conf, &(struct ears_hooks){on_line, on_broken, f});
+	return f->ears ? f : feedback_free(f);
 }
 
 struct feedback *feedback_free(struct feedback *f)
 {
-	if (f) {
-		while (!LIST_EMPTY(&f->streams))
-			stream_free(LIST_FIRST(&f->streams));
-		assert(f->nears == 0 || f->ears);
-		for (size_t i = 0; i < f->nears; i++) {
-			struct ear *e = &f->ears[i];
-
-			address_unlink(&e->address);
-			if (e->event)
-				event_free(e->event);
-			if (e->listener)
-				evconnlistener_free(e->listener);
-			else if (e->fd >= 0)
-				close(e->fd);
-		}
-		free(f->ears);
-		free(f->ports);
-		free(f);
-	}
+	if (f)
+		ears_free(f->ears);
+	free(f);
 	return NULL;
 }
 
@@ -491,17 +220,17 @@ static unsigned bury_known(struct feedback *f, uint64_t until, const struct feed
  */
 static void bury(struct feedback *f, uint64_t now_ns, const struct feedback_haproxy *h)
 {
-	uint64_t until = f->silent_ns + BURY_NS;
+	uint64_t silent_ns = ears_closed_ns(f->ears), until = silent_ns + BURY_NS;
 
-	if (!f->silent_ns || f->nstreams == 0 || now_ns < until || !h->start_ns ||
-	    h->seen_ns <= f->silent_ns)
+	if (silent_ns == f->buried_ns || ears_streams(f->ears) == 0 || now_ns < until ||
+	    !h->start_ns || h->seen_ns <= silent_ns)
 		return;
 	/* Its uptime is told in whole seconds. */
-	if (h->start_ns + CLOCK_NS_PER_S >= f->silent_ns)
+	if (h->start_ns + CLOCK_NS_PER_S >= silent_ns)
 		f->counts.orphaned += asks(f, h->pid)
 					  ? bury_known(f, until, h)
 					  : tickets_abandon_others(f->env.tickets, h->pid, until);
-	f->silent_ns = 0;
+	f->buried_ns = silent_ns;
 }
 
 /*
@@ -542,9 +271,7 @@ void feedback_tick(struct feedback *f, uint64_t now_ns, uint64_t ticket_age_ns,
 {
 	struct log_line l;
 
-	for (size_t i = 0; i < f->nears; i++)
-		if (f->ears[i].listener)
-			evconnlistener_enable(f->ears[i].listener);
+	ears_tick(f->ears);
 	if (f->nlost)
 		reclaim(f);
 	bury(f, now_ns, h);
@@ -573,11 +300,10 @@ bool feedback_by_datagrams(const struct feedback *f)
 
 bool feedback_missing(const struct feedback *f)
 {
-	return f->nstreams == 0 && !f->by_datagrams && tickets_open(f->env.tickets) > 0;
+	return ears_streams(f->ears) == 0 && !f->by_datagrams && tickets_open(f->env.tickets) > 0;
 }
 
 const uint16_t *feedback_ports(const struct feedback *f, size_t *ret_n)
 {
-	*ret_n = f->nports;
-	return f->ports;
+	return ears_ports(f->ears, ret_n);
 }
