@@ -1,6 +1,7 @@
 """The agent as a controller, with its own HAProxy following: objects of an API server (kube_fake)
 become backends, servers and rules, and their status says so. A control plane's own faults are
 tests/kube's; here it is the whole way from an object to a routed request, and how fast."""
+import csv
 import json
 import tempfile
 import time
@@ -473,6 +474,27 @@ def test_reload_of_the_section(make):
     assert s.agent.reload(s.configuration(s.over)) == "ok"
     until(lambda: s.agent.state().get("kubernetes", {}).get("synced"))
     until(lambda: s.lands(PHIS, PHI))
+
+
+def test_other_server_lines_by_a_reload(make):
+    """Not one object changes, and HAProxy's servers have the new keywords all the same; nothing fails."""
+    s = make()
+    s.kube.put(by_model("phi-route", PHI, "phi"))
+    until(lambda: s.lands(PHIS, PHI))
+
+    def limits():
+        rows = csv.DictReader(s.h.runtime("show stat").lstrip("# ").splitlines())
+        return {r["svname"]: r["slim"] for r in rows if r["svname"] in PHIS}
+
+    assert limits() == {"phi-1": "", "phi-2": ""}
+    conf = s.configuration({**s.over, "kubernetes": {**s.over["kubernetes"],
+                                                     "server_keywords": "check inter 1s maxconn 7"}})
+    with Flood(s.port, [Ask(PHI, max_tokens=3)], 4) as flood:
+        assert s.agent.reload(conf) == "ok"
+        until(lambda: limits() == {"phi-1": "7", "phi-2": "7"}, what="the servers' lines are the new ones")
+        until(lambda: s.agent.state()["kubernetes"]["haproxy"]["state"] == "current")
+        time.sleep(0.5)
+    assert not [str(o) for o in flood.outcomes if o.wrong]
 
 
 @one_version

@@ -455,7 +455,7 @@ static void inherit(struct kube *k, struct kube_next *n)
 
 void kube_commit_consume(struct kube *k, struct kube_next *n)
 {
-	bool fresh = n->mirror != NULL, follows = n->follow != NULL;
+	bool fresh = n->mirror != NULL;
 
 	inherit(k, n);
 	next_deinit(&k->now);
@@ -464,7 +464,8 @@ void kube_commit_consume(struct kube *k, struct kube_next *n)
 	discover_backends(k->env.discover, k->now.follow ? has_backend : NULL, k);
 	if (fresh && k->resolved)
 		k->resolved = kube_resolved_free(k->resolved);
-	if (follows && k->plan && follow_want(k->now.follow, k->plan) < 0)
+	/* Server lines and certificates may be others, also for a plan that is the same. */
+	if (k->now.follow && k->plan && follow_want(k->now.follow, k->plan) < 0)
 		log_event(LOG_LEVEL_ERROR, "kube_plan_failed", "error", "out of memory", NULL);
 	k->dirty = true;
 	touch(k);
