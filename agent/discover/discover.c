@@ -487,10 +487,8 @@ void discover_endpoint_dead(struct discover *d, uint32_t slot)
 {
 	struct member *m = roster_at(d->roster, slot);
 
-	if (!m)
-		return;
-	endpoint_set_flags(d->env.endpoints, slot, 0, ENDPOINT_SCRAPE_DEAD);
-	roster_judge(d->roster, m->group);
+	if (m)
+		roster_dead(d->roster, m);
 }
 
 void discover_endpoint_back(struct discover *d, uint32_t slot)

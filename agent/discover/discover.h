@@ -68,8 +68,8 @@ void discover_refresh(struct discover *d);
 struct snapshot *const *discover_published(const struct discover *d);
 const struct snapshot *discover_snapshot(const struct discover *d);
 
-/* The scraper took the endpoint out (it has set ENDPOINT_SCRAPE_DEAD), or found it alive again: its
- * models are asked anew. */
+/* Too many scrapes of the endpoint failed: it is out, unless somebody who knows better says that it
+ * is up. Or it answers, again or for the first time: its models are asked anew. */
 void discover_endpoint_dead(struct discover *d, uint32_t slot);
 void discover_endpoint_back(struct discover *d, uint32_t slot);
 

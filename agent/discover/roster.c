@@ -416,10 +416,17 @@ void roster_on_back(struct roster *r, void (*back)(uint32_t slot, void *arg), vo
 	r->back_arg = arg;
 }
 
+void roster_dead(struct roster *r, struct member *m)
+{
+	m->told_dead = true;
+	roster_judge(r, m->group);
+}
+
 void roster_alive(struct roster *r, struct member *m)
 {
 	endpoint_set_flags(r->endpoints, m->place.slot, ENDPOINT_SCRAPE_DEAD, 0);
 	m->scrape_dead = m->excused = false;
+	m->answers = true;
 	roster_judge(r, m->group);
 }
 

@@ -32,6 +32,8 @@ struct member {
 	struct group *group;
 	struct standing standing;
 	bool https;
+	bool answers;     /* a scrape did, and since then not too many failed */
+	bool told_dead;   /* too many failed: not judged yet */
 	bool scrape_dead; /* too many scrapes failed */
 	bool excused;     /* and it is used all the same: see roster_judge() */
 	bool draining;    /* its source wants it to get no more requests */
@@ -99,10 +101,11 @@ struct member *roster_server(const struct group *g, struct view server);
 
 /*
  * Settles the endpoint flags of the group from what HAProxy and the scraper say of each. The
- * scraper's word is ENDPOINT_SCRAPE_DEAD, which it sets and clears itself; this may take it back
- * (excused), and then roster_alive() tells that the scraper is content again.
+ * scraper's word is told by roster_dead() and roster_alive(), which judge at once; it may be
+ * overruled (excused).
  */
 void roster_judge(struct roster *r, struct group *g);
+void roster_dead(struct roster *r, struct member *m);
 void roster_alive(struct roster *r, struct member *m);
 
 /* Called where HAProxy finds a server up again that it had down or in maintenance. */

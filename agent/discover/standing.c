@@ -9,7 +9,9 @@
  * The agent may be cut off from servers that HAProxy reaches well: another network, a firewall, a
  * wrong token. So failed scrapes alone never empty a group: when they are all that is left against
  * every server, those that HAProxy checks and finds UP, and pods that are ready, are used by ticket
- * counts. Where nobody else checks, a failed scrape is the only evidence there is, and it counts.
+ * counts. Where nobody else checks, a failed scrape is the only evidence there is, and it counts. A
+ * server that has not answered yet stands for one that can be scraped only while nobody is excused:
+ * else each that comes would have all requests to itself until its own scrapes have failed.
  */
 #include "discover/standing.h"
 
@@ -59,22 +61,29 @@ static unsigned flags_of(const struct member *m)
 void standing_judge(struct endpoints *e, struct member *const *members, size_t n,
 		    void (*back)(uint32_t slot, void *arg), void *arg)
 {
-	bool active = false, reachable = false;
+	bool active = false, reachable = false, unasked = false, excused = false;
 
 	for (size_t i = 0; i < n; i++) {
 		struct member *m = members[i];
 
-		if (endpoint_flags(e, m->place.slot) & ENDPOINT_SCRAPE_DEAD)
+		if (m->told_dead || (endpoint_flags(e, m->place.slot) & ENDPOINT_SCRAPE_DEAD))
 			m->scrape_dead = true;
 		else if (!m->excused)
 			m->scrape_dead = false;
+		m->told_dead = false;
+		excused |= m->excused;
+		m->answers &= !m->scrape_dead;
 		active |= !m->standing.backup && !flags_of(m) && (!m->scrape_dead || is_vouched(m));
 	}
 	for (size_t i = 0; i < n; i++) {
 		const struct member *m = members[i];
 
-		reachable |= !flags_of(m) && !m->scrape_dead && !(active && m->standing.backup);
+		if (flags_of(m) || m->scrape_dead || (active && m->standing.backup))
+			continue;
+		reachable |= m->answers;
+		unasked |= !m->answers;
 	}
+	reachable |= unasked && !excused;
 	for (size_t i = 0; i < n; i++) {
 		struct member *m = members[i];
 		unsigned want = flags_of(m), was;

@@ -102,6 +102,8 @@ static void concluded(void *arg, uint32_t slot, bool news, bool alive)
 	enter(s);
 	if (news && s->changed)
 		s->changed(slot, alive, s->changed_arg);
+	else if (news && !alive)
+		endpoint_set_flags(s->env.endpoints, slot, 0, ENDPOINT_SCRAPE_DEAD);
 	if (all_done && s->once_under_way && !s->dying)
 		end_once(s);
 	leave(s);

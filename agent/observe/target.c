@@ -258,7 +258,6 @@ static bool note_failure(struct target *t, uint64_t now)
 	dead = t->status.alive && t->status.failing >= t->conf.failures;
 	if (dead) {
 		t->status.alive = false;
-		endpoint_set_flags(t->env->endpoints, t->slot, 0, ENDPOINT_SCRAPE_DEAD);
 		log_failure(t, "scrape_dead");
 	} else if (!t->spell_logged && may_log(t, now)) {
 		log_failure(t, "scrape_failed");

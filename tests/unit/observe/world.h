@@ -121,6 +121,8 @@ static inline void world_changed(uint32_t slot, bool alive, void *arg)
 	w->changes++;
 	w->last_alive = alive;
 	w->last_slot = slot;
+	if (!alive)
+		endpoint_set_flags(w->endpoints, slot, 0, ENDPOINT_SCRAPE_DEAD);
 	if (w->what == CHANGE_REMOVE)
 		scraper_remove(w->scraper, slot);
 	if (w->what == CHANGE_FREE)
