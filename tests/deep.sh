@@ -85,7 +85,7 @@ tsan_all() {
 	local tests='' name
 	tools clients
 	need tsan
-	for name in serve/test_{admin,admin_access,conn,control,feedback,health,listener,page,race,worker} pick/test_{pick,ticket} base/test_log \
+	for name in serve/test_{admin,admin_access,conn,control,feedback,health,listener,page,race,worker} pick/test_{pick,ticket} base/test_{log,logsink} \
 		observe/test_{scrape,scraper} net/test_{ask,http,http_client,dns} discover/test_{discover,discover_restart,haproxy}; do
 		[[ " $(own_malloc) " == *" ${name##*/} "* ]] || tests="$tests${tests:+|}${name##*/}"
 	done
