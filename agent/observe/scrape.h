@@ -11,8 +11,9 @@
  *   It is alive and picked by our own tickets; it is asked again less and less often, at least
  *   every SCRAPE_NONE_MAX_NS;
  * - anything else is a failure: not reached, no answer in time, TLS, 5xx, too large, not HTTP,
- *   figures that cannot be. `failures` of them in a row take the endpoint out: ENDPOINT_SCRAPE_DEAD,
- *   which whoever is told sets, since he may know better. One answer of the first two kinds clears it.
+ *   figures that cannot be. `failures` of them in a row take the endpoint out: whoever is told
+ *   sets ENDPOINT_SCRAPE_DEAD, since he may know better. One answer of the first two kinds
+ *   clears it.
  *
  * Figures older than `stale` are forgotten, once (endpoint_forget()).
  *
@@ -86,7 +87,8 @@ struct scrape_status {
 
 /*
  * An endpoint was taken out or came back (@alive), or answered for the first time: a good moment
- * to ask for its models. ENDPOINT_SCRAPE_DEAD is his to set. May call any scraper_* function, scraper_free() too.
+ * to ask for its models. ENDPOINT_SCRAPE_DEAD is his to set. May call any scraper_* function,
+ * scraper_free() too.
  */
 typedef void (*scrape_changed)(uint32_t slot, bool alive, void *arg);
 
